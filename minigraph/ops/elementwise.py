@@ -1,0 +1,389 @@
+"""Elementwise operations. Shapes broadcast as in NumPy; the engine sums each gradient back to its input's shape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..kernels import special
+from ..primitive import primitive
+from ..tensor import Tensor
+
+
+def value(x: Any) -> Any:
+    """The array of a Tensor: for masks and signs, which are constant almost everywhere."""
+    return x.data if type(x) is Tensor else x
+
+
+# ---------------------------------------------------------------- arithmetic
+
+
+@primitive
+def add(a, b):
+    """a + b."""
+    return np.add(a, b)
+
+
+@add.vjp
+def _(g, _y, _a, _b):
+    return g, g
+
+
+@primitive
+def subtract(a, b):
+    """a - b."""
+    return np.subtract(a, b)
+
+
+@subtract.vjp
+def _(g, _y, _a, _b):
+    return g, lambda: -g
+
+
+@primitive
+def multiply(a, b):
+    """a * b."""
+    return np.multiply(a, b)
+
+
+@multiply.vjp
+def _(g, _y, a, b):
+    return lambda: g * b, lambda: g * a
+
+
+@primitive
+def divide(a, b):
+    """a / b."""
+    return np.divide(a, b)
+
+
+@divide.vjp
+def _(g, y, _a, b):  # d(a/b)/db = -a/b^2 = -y/b
+    return lambda: g / b, lambda: -g * y / b
+
+
+@primitive
+def remainder(a, b):
+    """a % b, with the sign of b. At the jumps (a a multiple of b) the derivatives are those of the branch above."""
+    return np.remainder(a, b)
+
+
+@remainder.vjp
+def _(g, _y, a, b):  # a % b = a - b floor(a / b)
+    return g, lambda: -g * np.floor(value(a) / value(b))
+
+
+@primitive
+def power(a, b):
+    """a ** b. The derivative in a is 0 where b = 0; the derivative in b is 0 where a = 0, NaN where a < 0."""
+    if isinstance(a, np.ndarray):
+        return a**b  # the operator has short cuts for squares and roots
+    return np.power(a, b)
+
+
+@power.vjp
+def _(g, y, a, b):
+    def in_a():  # b a^(b-1); the exponent 0 is taken as b a^1 = 0, which is finite at a = 0
+        if isinstance(b, (int, float)):
+            return g * (b * a ** (b - 1 if b else 1))
+        return g * (b * a ** where(value(b) == 0, 1, b - 1))
+
+    def in_b():  # a^b log a
+        return g * where(value(a) == 0, 0, y * log(where(value(a) == 0, 1, a)))
+
+    return in_a, in_b
+
+
+@primitive
+def negative(x):
+    """-x."""
+    return np.negative(x)
+
+
+@negative.vjp
+def _(g, _y, _x):
+    return -g
+
+
+@primitive
+def abs(x):
+    """|x|. At 0 the derivative is 0, the middle of [-1, 1]."""
+    return np.abs(x)
+
+
+@abs.vjp
+def _(g, _y, x):
+    return g * np.sign(value(x))
+
+
+# ---------------------------------------------------------------- exponentials
+
+
+@primitive
+def exp(x):
+    """e ** x."""
+    return np.exp(x)
+
+
+@exp.vjp
+def _(g, y, _x):
+    return g * y
+
+
+@primitive
+def expm1(x):
+    """e ** x - 1, accurate near 0."""
+    return np.expm1(x)
+
+
+@expm1.vjp
+def _(g, y, _x):
+    return g * (y + 1)
+
+
+@primitive
+def log(x):
+    """The natural logarithm."""
+    return np.log(x)
+
+
+@log.vjp
+def _(g, _y, x):
+    return g / x
+
+
+@primitive
+def log1p(x):
+    """log(1 + x), accurate near 0."""
+    return np.log1p(x)
+
+
+@log1p.vjp
+def _(g, _y, x):
+    return g / (1 + x)
+
+
+@primitive
+def sqrt(x):
+    """The square root. At 0 the derivative is infinite."""
+    return np.sqrt(x)
+
+
+@sqrt.vjp
+def _(g, y, _x):
+    return g / (2 * y)
+
+
+@primitive
+def sin(x):
+    """sin(x), x in radians."""
+    return np.sin(x)
+
+
+@sin.vjp
+def _(g, _y, x):
+    return g * cos(x)
+
+
+@primitive
+def cos(x):
+    """cos(x), x in radians."""
+    return np.cos(x)
+
+
+@cos.vjp
+def _(g, _y, x):
+    return -g * sin(x)
+
+
+# ---------------------------------------------------------------- activations
+
+
+@primitive
+def tanh(x):
+    """The hyperbolic tangent."""
+    return np.tanh(x)
+
+
+@tanh.vjp
+def _(g, y, _x):  # 1 - tanh^2
+    return g * (1 - y * y)
+
+
+@primitive
+def sigmoid(x):
+    """1 / (1 + e ** -x), without overflow."""
+    return special.sigmoid(x)
+
+
+@sigmoid.vjp
+def _(g, y, _x):  # s (1 - s)
+    return g * (y * (1 - y))
+
+
+@primitive
+def relu(x):
+    """max(x, 0). At 0 the derivative is 0."""
+    return np.maximum(x, 0)
+
+
+@relu.vjp
+def _(g, y, _x):
+    return where(value(y) > 0, g, 0)
+
+
+@primitive
+def leaky_relu(x, slope=0.01):
+    """x where x > 0, slope * x elsewhere. At 0 the derivative is `slope`."""
+    return np.where(x > 0, x, slope * x)
+
+
+@leaky_relu.vjp
+def _(g, _y, x, slope=0.01):
+    return where(value(x) > 0, g, slope * g)
+
+
+@primitive
+def elu(x, alpha=1.0):
+    """x where x > 0, alpha (e ** x - 1) elsewhere (Clevert et al. 2015). At 0 the derivative is `alpha`."""
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+@elu.vjp
+def _(g, _y, x, alpha=1.0):
+    return g * where(value(x) > 0, 1.0, alpha * exp(minimum(x, 0.0)))
+
+
+@primitive
+def softplus(x):
+    """log(1 + e ** x), without overflow."""
+    return special.softplus(x)
+
+
+@softplus.vjp
+def _(g, _y, x):
+    return g * sigmoid(x)
+
+
+@primitive
+def silu(x):
+    """x sigmoid(x), also called swish (Hendrycks & Gimpel 2016; Ramachandran et al. 2017)."""
+    return x * special.sigmoid(x)
+
+
+@silu.vjp
+def _(g, y, x):  # d(x s) = s + x s (1 - s) = s + y (1 - s)
+    s = sigmoid(x)
+    return g * (s + y * (1 - s))
+
+
+@primitive
+def erf(x):
+    """The error function, 2 / sqrt(pi) times the integral of e ** -t**2 from 0 to x."""
+    return special.erf(x)
+
+
+@erf.vjp
+def _(g, _y, x):
+    return g * (2 / math.sqrt(math.pi) * exp(-x * x))
+
+
+_C = math.sqrt(2 / math.pi)
+
+
+@primitive
+def gelu(x, approximate=False):
+    """x Phi(x), Phi the normal distribution function (Hendrycks & Gimpel 2016).
+
+    With `approximate`, their tanh form: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
+    """
+    if approximate:
+        return 0.5 * x * (1 + np.tanh(_C * (x + 0.044715 * x**3)))
+    return 0.5 * x * (1 + special.erf(x * math.sqrt(0.5)))
+
+
+@gelu.vjp
+def _(g, _y, x, approximate=False):
+    if approximate:  # with t = tanh(u): (1 + t) / 2 + x (1 - t^2) u' / 2
+        t = tanh(_C * (x + 0.044715 * x**3))
+        du = _C * (1 + 3 * 0.044715 * x**2)
+        return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * du)
+    cdf = 0.5 * (1 + erf(x * math.sqrt(0.5)))  # Phi + x phi
+    pdf = exp(-0.5 * x * x) * (0.5 * _C)
+    return g * (cdf + x * pdf)
+
+
+# ---------------------------------------------------------------- choices
+
+
+@primitive
+def maximum(a, b):
+    """The larger of a and b. At ties each has half the gradient; NaN wins."""
+    return np.maximum(a, b)
+
+
+@maximum.vjp
+def _(g, _y, a, b):
+    return _share(g, value(a) - value(b)), _share(g, value(b) - value(a))
+
+
+@primitive
+def minimum(a, b):
+    """The smaller of a and b. At ties each has half the gradient; NaN wins."""
+    return np.minimum(a, b)
+
+
+@minimum.vjp
+def _(g, _y, a, b):
+    return _share(g, value(b) - value(a)), _share(g, value(a) - value(b))
+
+
+def _share(g, lead):
+    """The gradient of the side that is ahead by `lead`: all of it, half at a tie, or none."""
+    return lambda: g * np.heaviside(lead, np.asarray(lead).dtype.type(0.5))
+
+
+@primitive
+def where(condition, a, b):
+    """a where `condition` (an array of bools, no gradient goes to it), b elsewhere."""
+    return np.where(condition, a, b)
+
+
+@where.vjp
+def _(g, _y, condition, _a, _b):
+    return None, lambda: where(condition, g, 0), lambda: where(condition, 0, g)
+
+
+@primitive
+def clip(x, low=None, high=None):
+    """x held between `low` and `high`. On a bound the gradient goes to x; outside it goes to the bound."""
+    if low is None and high is None:
+        raise ValueError("clip: give low, high, or both")
+    return np.clip(x, low, high)
+
+
+@clip.vjp
+def _(g, _y, x, low=None, high=None):
+    v = value(x)
+    below = False if low is None else v < value(low)
+    above = False if high is None else v > value(high)
+    inside = np.logical_not(np.logical_or(below, above))
+    return lambda: where(inside, g, 0), lambda: where(below, g, 0), lambda: where(above, g, 0)
+
+
+@primitive
+def astype(x, dtype):
+    """x in another floating dtype; the gradient comes back in x's own."""
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"astype: a Tensor's gradient needs a floating dtype, got {np.dtype(dtype)}")
+    return np.asarray(x).astype(dtype)
+
+
+astype.narrows = False
+
+
+@astype.vjp
+def _(g, _y, _x, dtype):
+    return g  # the engine casts

@@ -1,0 +1,128 @@
+"""Products of matrices and tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..primitive import primitive
+from .reduce import sum
+from .shape import expand_dims, reshape, transpose
+
+
+def swap(x: Any) -> Any:
+    """The last two axes exchanged."""
+    return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+    """g summed over the axes along which `shape` would be broadcast to g's shape."""
+    if g.shape == shape:
+        return g
+    extra = g.ndim - len(shape)
+    axes = tuple(i for i, n in enumerate(g.shape) if i < extra or (shape[i - extra] == 1 and n != 1))
+    return reshape(sum(g, axes), shape)
+
+
+@primitive
+def matmul(a, b):
+    """The matrix product a @ b as NumPy has it: (..., n, k) @ (..., k, m) -> (..., n, m); leading axes broadcast.
+
+    A vector on the left is a row, on the right a column, and its axis is dropped from the result.
+    """
+    return np.matmul(a, b)
+
+
+@matmul.vjp
+def _(g, _y, a, b):  # dA = G B^T, dB = A^T G
+    if a.ndim == 1 and b.ndim == 1:
+        return lambda: g * b, lambda: g * a
+    if a.ndim == 1:  # (k) (..., k, m) -> (..., m)
+        return (
+            lambda: sum_to(reshape(b @ expand_dims(g, -1), b.shape[:-1]), a.shape),
+            lambda: expand_dims(a, -1) * expand_dims(g, -2),
+        )
+    if b.ndim == 1:  # (..., n, k) (k) -> (..., n)
+        return (
+            lambda: expand_dims(g, -1) * b,
+            lambda: sum_to(reshape(swap(a) @ expand_dims(g, -1), (*a.shape[:-2], a.shape[-1])), b.shape),
+        )
+    if b.ndim == 2 and a.ndim > 2:  # one GEMM over all leading axes, not a product each to be summed
+        return (
+            lambda: g @ swap(b),
+            lambda: swap(reshape(a, (-1, a.shape[-1]))) @ reshape(g, (-1, g.shape[-1])),
+        )
+    return lambda: sum_to(g @ swap(b), a.shape), lambda: sum_to(swap(a) @ g, b.shape)
+
+
+def einsum(subscripts: str, *operands: Any) -> Any:
+    """The Einstein sum, as numpy.einsum: repeated subscripts, diagonals, `...` and an implied result included.
+
+    Raises ValueError for subscripts that do not fit the operands.
+    """
+    if not isinstance(subscripts, str):
+        raise TypeError(f"einsum: expected subscripts as a string first, got {type(subscripts).__name__}")
+    text = subscripts.replace(" ", "")
+    inputs, arrow, output = text.partition("->")
+    terms = inputs.split(",")
+    if len(terms) != len(operands):
+        raise ValueError(f"einsum: {subscripts!r} names {len(terms)} operands, {len(operands)} came")
+    used = set(text) - set(",.->")
+    if not all(c.isalpha() and c.isascii() for c in used):
+        raise ValueError(f"einsum: subscripts are letters, got {subscripts!r}")
+    free = [c for c in _LETTERS if c not in used]
+    widest = 0
+    for i, (term, x) in enumerate(zip(terms, operands, strict=True)):  # '...' becomes letters
+        ndim = x.ndim if hasattr(x, "ndim") else np.ndim(x)
+        letters = term.replace("...", "")
+        hidden = ndim - len(letters)
+        if hidden < 0 or (hidden and "..." not in term) or "." in letters:
+            raise ValueError(f"einsum: {term!r} in {subscripts!r} does not fit operand {i} with {ndim} axes")
+        widest = max(widest, hidden)
+        terms[i] = term.replace("...", "".join(free[:hidden][::-1]))
+    ellipsis = "".join(free[:widest][::-1])
+    if arrow:
+        output = output.replace("...", ellipsis)
+    else:
+        joined = "".join(terms)
+        output = ellipsis + "".join(sorted(c for c in used if joined.count(c) == 1))
+    known = set("".join(terms))
+    if len(set(output)) != len(output) or not set(output) <= known:
+        raise ValueError(f"einsum: the result {output!r} of {subscripts!r} repeats a subscript or has a new one")
+    return _einsum(f"{','.join(terms)}->{output}", *operands)
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@primitive
+def _einsum(subscripts, *operands):
+    return np.einsum(subscripts, *operands, optimize=len(operands) > 1)
+
+
+@_einsum.vjp
+def _(g, _y, subscripts, *operands):
+    # y[out] = sum of prod_i x_i[term_i] is linear in each x_i: its gradient at term_i is the sum of g[out] times the
+    # other factors over every subscript that x_i does not have.
+    inputs, output = subscripts.split("->")
+    terms = inputs.split(",")
+    free = [c for c in _LETTERS if c not in subscripts]
+
+    def gradient(i: int) -> Any:
+        x, term = operands[i], terms[i]
+        factors = [(output, g)] + [
+            (t, o) for j, (t, o) in enumerate(zip(terms, operands, strict=True)) if j != i
+        ]
+        target, fresh = "", iter(free)
+        for axis, c in enumerate(term):
+            if c in target:  # a diagonal: an identity matrix puts the gradient on it
+                c, first = next(fresh), c
+                factors.append((first + c, np.eye(x.shape[axis], dtype=x.dtype)))
+            elif not any(c in t for t, _ in factors):  # summed over in x_i alone
+                factors.append((c, np.ones(x.shape[axis], x.dtype)))
+            target += c
+        names = ",".join(t for t, _ in factors)
+        return sum_to(_einsum(f"{names}->{target}", *(o for _, o in factors)), x.shape)
+
+    return (None, *((lambda i=i: gradient(i)) for i in range(len(operands))))

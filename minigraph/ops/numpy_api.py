@@ -1,0 +1,129 @@
+"""What NumPy's own functions do when they are given a Tensor: the minigraph operation, or a TypeError that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from . import elementwise as ew
+from . import linalg, reduce, shape
+
+UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: ew.add, np.subtract: ew.subtract, np.multiply: ew.multiply, np.divide: ew.divide,
+    np.remainder: ew.remainder, np.power: ew.power, np.float_power: ew.power, np.negative: ew.negative,
+    np.positive: lambda x: x, np.absolute: ew.abs, np.fabs: ew.abs, np.square: lambda x: x * x,
+    np.reciprocal: lambda x: 1 / x, np.exp: ew.exp, np.expm1: ew.expm1, np.log: ew.log, np.log1p: ew.log1p,
+    np.sqrt: ew.sqrt, np.sin: ew.sin, np.cos: ew.cos, np.tanh: ew.tanh, np.maximum: ew.maximum,
+    np.minimum: ew.minimum, np.matmul: linalg.matmul,
+}  # fmt: skip
+
+# These give bools: there is no gradient to lose.
+PREDICATES = {
+    np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal, np.isfinite, np.isinf, np.isnan,
+    np.signbit, np.logical_and, np.logical_or, np.logical_not, np.logical_xor,
+}  # fmt: skip
+
+REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
+
+FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.sum: reduce.sum, np.mean: reduce.mean, np.var: reduce.var, np.std: reduce.std, np.max: reduce.max,
+    np.min: reduce.min, np.prod: reduce.prod, np.cumsum: reduce.cumsum, np.linalg.norm: reduce.norm,
+    np.reshape: shape.reshape, np.transpose: shape.transpose, np.broadcast_to: shape.broadcast_to,
+    np.expand_dims: shape.expand_dims, np.squeeze: shape.squeeze, np.flip: shape.flip,
+    np.concatenate: shape.concatenate, np.stack: shape.stack, np.split: shape.split, np.take: shape.take,
+    np.take_along_axis: shape.take_along_axis, np.where: ew.where, np.clip: ew.clip, np.einsum: linalg.einsum,
+    np.ravel: lambda x: shape.reshape(x, -1), np.swapaxes: lambda x, a, b: _swapaxes(x, a, b),
+    np.moveaxis: lambda x, a, b: _moveaxis(x, a, b), np.dot: lambda a, b: _dot(a, b),
+}  # fmt: skip
+
+# Shapes, sizes and positions: read off the arrays, no gradient to lose.
+CONSTANTS = {
+    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like, np.full_like,
+    np.empty_like, np.isclose, np.allclose, np.array_equal, np.count_nonzero, np.nonzero, np.any, np.all,
+    np.result_type, np.array_repr, np.array_str, np.array2string, np.argwhere, np.searchsorted, np.iscomplexobj,
+}  # fmt: skip
+
+
+def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Tensor.__array_ufunc__."""
+    name = ufunc.__name__
+    if method != "__call__":
+        instead = REDUCTIONS.get(name) if method == "reduce" else None
+        hint = f"use mg.{instead}" if instead else "use operations of minigraph"
+        raise TypeError(f"np.{name}.{method} is not defined on Tensors: {hint}")
+    if "out" in kwargs:
+        raise TypeError(
+            f"np.{name}(..., out=array) and in-place operators cannot put a Tensor into an array: write y = mg.{name}(...)"
+        )
+    f = UFUNCS.get(ufunc)
+    if f is not None:
+        if kwargs:
+            raise TypeError(f"np.{name} on a Tensor takes no {', '.join(kwargs)}=: use mg.{name} and mg.where")
+        return f(*inputs)
+    if ufunc not in PREDICATES and any(type(x) is Tensor and x.requires_grad for x in inputs):
+        raise TypeError(
+            f"np.{name} has no rule for Tensors: use operations of minigraph ({_close(name)}), define one with "
+            f"mg.primitive, or apply it to t.detach() if no gradient should go through it"
+        )
+    out = ufunc(*(_data(x) for x in inputs), **kwargs)
+    if ufunc in PREDICATES:
+        return out
+    return tuple(map(Tensor, out)) if type(out) is tuple else Tensor(out)
+
+
+def numpy_function(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Tensor.__array_function__."""
+    name = f"{f.__module__.replace('numpy', 'np', 1)}.{f.__name__}"
+    if f in CONSTANTS:
+        return f(*(_data(a) for a in args), **{k: _data(v) for k, v in kwargs.items()})
+    ours = FUNCTIONS.get(f)
+    if ours is None:
+        raise TypeError(
+            f"{name} is not defined on Tensors: use operations of minigraph ({_close(f.__name__)}), or t.numpy() of a "
+            f"Tensor outside the graph"
+        )
+    try:
+        return ours(*args, **kwargs)
+    except TypeError as error:
+        if "unexpected keyword" in str(error):
+            taken = getattr(ours, "__name__", f.__name__)
+            raise TypeError(f"{name} on a Tensor: {error}; see mg.{taken} for what it takes") from None
+        raise
+
+
+def _close(name: str) -> str:
+    """The operation of the nearest name, to put into a message."""
+    import difflib
+
+    from .. import ops
+
+    near = difflib.get_close_matches(name, ops.__all__, 1, 0.5)
+    return f"perhaps mg.{near[0]}" if near else "mg.primitives() lists them"
+
+
+def _data(x: Any) -> Any:
+    if isinstance(x, (list, tuple)):
+        return type(x)(_data(v) for v in x)
+    return x.data if type(x) is Tensor else x
+
+
+def _swapaxes(x: Any, a: int, b: int) -> Any:
+    axes = list(range(x.ndim))
+    axes[a], axes[b] = axes[b], axes[a]
+    return shape.transpose(x, axes)
+
+
+def _moveaxis(x: Any, source: int, destination: int) -> Any:
+    axes = list(range(x.ndim))
+    moved = axes.pop(source)
+    axes.insert(destination % x.ndim, moved)
+    return shape.transpose(x, axes)
+
+
+def _dot(a: Any, b: Any) -> Any:
+    if np.ndim(_data(a)) > 2 or np.ndim(_data(b)) > 2:
+        raise TypeError("np.dot on Tensors of more than two axes: use mg.matmul or mg.einsum")
+    return linalg.matmul(a, b) if np.ndim(_data(a)) and np.ndim(_data(b)) else ew.multiply(a, b)

@@ -1,0 +1,197 @@
+"""Reductions. `axis` is None (all), an int or a tuple of ints, as in NumPy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..primitive import primitive
+from .elementwise import abs as absolute
+from .elementwise import exp, value, where
+from .shape import broadcast_to, concatenate, flip, reshape, transpose
+
+Axis = int | tuple[int, ...] | None
+
+
+def kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
+    """`shape` with the reduced axes kept as 1."""
+    if axis is None:
+        return (1,) * len(shape)
+    axes = {a % len(shape) for a in ([axis] if isinstance(axis, (int, np.integer)) else axis)}
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def spread(g: Any, shape: tuple[int, ...], axis: Axis) -> Any:
+    """The reduced `g` laid out over `shape` again: the adjoint of a sum over `axis`."""
+    return broadcast_to(reshape(g, kept(shape, axis)), shape)
+
+
+def count(shape: tuple[int, ...], axis: Axis) -> int:
+    """How many entries are reduced to one."""
+    return math.prod(shape) // max(math.prod(kept(shape, axis)), 1)
+
+
+@primitive
+def sum(x, axis=None, keepdims=False):
+    """The sum over `axis`."""
+    return np.sum(x, axis, keepdims=keepdims)
+
+
+@sum.vjp
+def _(g, _y, _x, axis=None, keepdims=False):
+    return spread(g, _x.shape, axis)
+
+
+@primitive
+def mean(x, axis=None, keepdims=False):
+    """The mean over `axis`. ValueError for a mean of nothing."""
+    _nonempty("mean", x, axis)
+    return np.mean(x, axis, keepdims=keepdims)
+
+
+@mean.vjp
+def _(g, _y, _x, axis=None, keepdims=False):
+    return spread(g / count(_x.shape, axis), _x.shape, axis)
+
+
+@primitive
+def var(x, axis=None, ddof=0, keepdims=False):
+    """The variance over `axis`, the sum of squares divided by n - ddof. ValueError unless n > ddof."""
+    _nonempty("var", x, axis, ddof)
+    return np.var(x, axis, ddof=ddof, keepdims=keepdims)
+
+
+@var.vjp
+def _(g, _y, x, axis=None, ddof=0, keepdims=False):  # 2 (x - mean) / (n - ddof)
+    centred = x - mean(x, axis, keepdims=True)
+    return spread(g * (2 / (count(x.shape, axis) - ddof)), x.shape, axis) * centred
+
+
+@primitive
+def std(x, axis=None, ddof=0, keepdims=False):
+    """The standard deviation, the square root of `var`. Where it is 0 the derivative is taken as 0."""
+    _nonempty("std", x, axis, ddof)
+    return np.std(x, axis, ddof=ddof, keepdims=keepdims)
+
+
+@std.vjp
+def _(g, y, x, axis=None, ddof=0, keepdims=False):  # (x - mean) / ((n - ddof) std)
+    flat = value(y) == 0
+    scale = where(flat, 0, g / where(flat, 1, y)) / (count(x.shape, axis) - ddof)
+    return spread(scale, x.shape, axis) * (x - mean(x, axis, keepdims=True))
+
+
+@primitive
+def max(x, axis=None, keepdims=False):
+    """The maximum over `axis`. At ties the gradient is shared equally; NaN wins."""
+    return np.max(x, axis, keepdims=keepdims)
+
+
+@max.vjp
+def _(g, y, x, axis=None, keepdims=False):
+    return spread(g, x.shape, axis) * _shares(value(x), value(y), axis)
+
+
+@primitive
+def min(x, axis=None, keepdims=False):
+    """The minimum over `axis`. At ties the gradient is shared equally; NaN wins."""
+    return np.min(x, axis, keepdims=keepdims)
+
+
+@min.vjp
+def _(g, y, x, axis=None, keepdims=False):
+    return spread(g, x.shape, axis) * _shares(value(x), value(y), axis)
+
+
+def _shares(x: np.ndarray, y: np.ndarray, axis: Axis) -> np.ndarray:
+    """1 / (number of entries equal to y) where x equals y, 0 elsewhere; a NaN counts as equal to NaN."""
+    y = np.reshape(y, kept(x.shape, axis))
+    equal = ((x == y) | (np.isnan(x) & np.isnan(y))).astype(x.dtype)
+    return equal / np.sum(equal, axis, keepdims=True)
+
+
+def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The product over `axis`. A tree of multiplications, so that a zero among the factors needs no special case."""
+    shape = kept(np.shape(x), axis)
+    axes = [i for i, n in enumerate(shape) if n == 1]
+    order = [i for i in range(len(shape)) if i not in axes] + axes
+    y = transpose(x, order)
+    y = reshape(y, (*(n for i, n in enumerate(shape) if i not in axes), count(np.shape(x), axis)))
+    while (n := y.shape[-1]) > 1:
+        half = n // 2
+        pairs = y[..., :half] * y[..., half : 2 * half]
+        y = concatenate([pairs, y[..., 2 * half :]], -1) if n % 2 else pairs
+    if y.shape[-1] == 0:  # the empty product
+        return np.ones(shape if keepdims else y.shape[:-1], y.dtype)
+    return reshape(y, shape if keepdims else y.shape[:-1])
+
+
+@primitive
+def logsumexp(x, axis=None, keepdims=False):
+    """log(sum(e ** x)), without overflow. Where every entry is -inf, so is the result, and the derivative is 0."""
+    top = np.max(x, axis, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0).astype(np.asarray(x).dtype)
+    total = np.sum(np.exp(x - top), axis, keepdims=True)
+    with np.errstate(divide="ignore"):
+        y = np.log(total) + top
+    return y if keepdims else y.reshape(np.sum(x, axis).shape)
+
+
+@logsumexp.vjp
+def _(g, y, x, axis=None, keepdims=False):  # e^x / sum e^x
+    y = where(np.isneginf(value(y)), 0, y)
+    return spread(g, x.shape, axis) * exp(x - spread(y, x.shape, axis))
+
+
+@primitive
+def cumsum(x, axis=None):
+    """The running sum along `axis` (an int), or over the flattened array."""
+    return np.cumsum(x, axis)
+
+
+@cumsum.vjp
+def _(g, _y, _x, axis=None):  # x_i is in the sums from i on
+    back = 0 if axis is None else axis
+    return reshape(flip(cumsum(flip(g, back), back), back), _x.shape)
+
+
+def norm(x: Any, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The vector norm over `axis` (all entries by default).
+
+    Args:
+        ord: None or 2 the Euclidean norm (for a matrix: Frobenius), 1 the sum of |x|, inf the largest |x|.
+
+    Where the Euclidean norm is 0 its derivative is taken as 0, the smallest subgradient. ValueError for another ord.
+    """
+    if ord in (None, 2):
+        return _norm(x, axis, keepdims)
+    if ord == 1:
+        return sum(absolute(x), axis, keepdims)
+    if ord == np.inf:
+        return max(absolute(x), axis, keepdims)
+    raise ValueError(f"norm: expected ord None, 1, 2 or inf, got {ord}")
+
+
+@primitive
+def _norm(x, axis=None, keepdims=False):
+    """The Euclidean norm, scaled by the largest entry so that squares neither overflow nor vanish."""
+    top = np.max(np.abs(x), axis, keepdims=True, initial=0)
+    safe = np.where((top > 0) & np.isfinite(top), top, 1).astype(np.asarray(x).dtype)
+    y = safe * np.sqrt(np.sum(np.square(x / safe), axis, keepdims=True))
+    return y if keepdims else y.reshape(np.sum(x, axis).shape)
+
+
+@_norm.vjp
+def _(g, y, x, axis=None, keepdims=False):  # x / |x|
+    zero = value(y) == 0
+    return spread(where(zero, 0, g / where(zero, 1, y)), x.shape, axis) * x
+
+
+def _nonempty(name: str, x: Any, axis: Axis, ddof: int = 0) -> None:
+    n = count(np.shape(x), axis)
+    if n <= ddof:
+        raise ValueError(f"{name}: {n} entries along axis {axis} of shape {np.shape(x)}, needs more than {ddof}")
+
+

@@ -1,0 +1,260 @@
+"""Operations that move entries: shapes, joins, indices. Signatures are NumPy's where NumPy has the function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..kernels import scatter as kernel
+from ..primitive import primitive
+from ..tensor import Tensor
+
+
+@primitive
+def reshape(x, shape):
+    """x in another shape of as many entries; one length may be -1."""
+    return np.reshape(x, shape)
+
+
+@reshape.vjp
+def _(g, _y, _x, shape):
+    return reshape(g, _x.shape)
+
+
+@primitive
+def transpose(x, axes=None):
+    """The axes in another order, reversed by default."""
+    return np.transpose(x, axes)
+
+
+@transpose.vjp
+def _(g, _y, _x, axes=None):
+    return transpose(g, None if axes is None else np.argsort([a % _x.ndim for a in axes]))
+
+
+@primitive
+def broadcast_to(x, shape):
+    """x repeated along new axes and along axes of length 1, to `shape`."""
+    return np.broadcast_to(x, shape)
+
+
+@broadcast_to.vjp
+def _(g, _y, _x, shape):
+    return g  # the engine sums over what was broadcast
+
+
+@primitive
+def expand_dims(x, axis):
+    """New axes of length 1 at `axis` of the result."""
+    return np.expand_dims(x, axis)
+
+
+@expand_dims.vjp
+def _(g, _y, _x, axis):
+    return reshape(g, _x.shape)
+
+
+@primitive
+def squeeze(x, axis=None):
+    """x without its axes of length 1, or without those of `axis`."""
+    return np.squeeze(x, axis)
+
+
+@squeeze.vjp
+def _(g, _y, _x, axis=None):
+    return reshape(g, _x.shape)
+
+
+@primitive
+def flip(x, axis=None):
+    """x in reverse order along `axis`, all by default."""
+    return np.flip(x, axis)
+
+
+@flip.vjp
+def _(g, _y, _x, axis=None):
+    return flip(g, axis)
+
+
+# ---------------------------------------------------------------- joining and splitting
+
+
+@primitive
+def _concatenate(axis, *xs):
+    """The arrays one after another along `axis`."""
+    return np.concatenate(xs, axis)
+
+
+@_concatenate.vjp
+def _(g, _y, _axis, *_xs):
+    axis = _axis % g.ndim
+    ends = np.cumsum([x.shape[axis] for x in _xs])
+
+    def piece(x: Any, end: int) -> Any:
+        return lambda: g[(slice(None),) * axis + (slice(end - x.shape[axis], end),)]
+
+    return (None, *(piece(x, end) for x, end in zip(_xs, ends.tolist(), strict=True)))
+
+
+def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """The arrays one after another along an existing axis; their other axes agree."""
+    _check_sequence("concatenate", arrays)
+    return _concatenate(axis, *arrays)
+
+
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Arrays of one shape along a new axis."""
+    _check_sequence("stack", arrays)
+    shapes = {np.shape(a.data if type(a) is Tensor else a) for a in arrays}
+    if len(shapes) > 1:
+        raise ValueError(f"stack: expected arrays of one shape, got {sorted(shapes)}")
+    return _concatenate(axis, *(expand_dims(a, axis) for a in arrays))
+
+
+def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+    """x cut along `axis` into a list: `sections` equal parts, or before each of the given indices."""
+    shape = np.shape(x.data if type(x) is Tensor else x)
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"split: axis {axis} is out of range for shape {shape}")
+    axis, n = axis % len(shape), shape[axis]
+    if isinstance(sections, (int, np.integer)):
+        if sections < 1 or n % sections:
+            raise ValueError(f"split: {n} entries along axis {axis} do not divide into {sections} parts")
+        cuts = [i * (n // int(sections)) for i in range(1, int(sections))]
+    else:
+        cuts = [int(i) for i in sections]
+    return [
+        getitem(x, (slice(None),) * axis + (slice(a, b),))
+        for a, b in zip([0, *cuts], [*cuts, n], strict=True)
+    ]
+
+
+def _check_sequence(name: str, arrays: Any) -> None:
+    if not isinstance(arrays, (list, tuple)) or not arrays:
+        raise TypeError(f"{name}: expected a list or tuple of at least one array, got {type(arrays).__name__}")
+
+
+# ---------------------------------------------------------------- padding
+
+
+def pad(x: Any, widths: Any, mode: str = "constant", value: float = 0) -> Any:
+    """x with `widths` more entries on each side of each axis.
+
+    Args:
+        widths: a `(before, after)` pair for each axis, or as numpy.pad takes it: one int or one pair for all.
+        mode: "constant" (filled with `value`) or "reflect" (mirrored without repeating the edge).
+
+    Raises:
+        ValueError: a negative width, another mode, or reflect wider than the axis less one.
+    """
+    shape = np.shape(x.data if type(x) is Tensor else x)
+    pairs = np.broadcast_to(np.asarray(widths), (len(shape), 2)).tolist()
+    if any(w < 0 or w != int(w) for pair in pairs for w in pair):
+        raise ValueError(f"pad: expected widths of at least 0, got {widths}")
+    if mode == "constant":
+        return _pad(x, tuple((a, b) for a, b in pairs), value)
+    if mode != "reflect":
+        raise ValueError(f"pad: expected mode 'constant' or 'reflect', got {mode!r}")
+    for axis, (n, (before, after)) in enumerate(zip(shape, pairs, strict=True)):
+        if before or after:
+            if max(before, after) >= n:
+                raise ValueError(f"pad: reflect by {(before, after)} needs more than {n} entries along axis {axis}")
+            inside = np.arange(n)
+            x = take(x, np.pad(inside, (before, after), "reflect"), axis)
+    return x
+
+
+@primitive
+def _pad(x, widths, value):
+    """x inside a larger array filled with `value`."""
+    return np.pad(x, widths, constant_values=value)
+
+
+@_pad.vjp
+def _(g, _y, _x, widths, value):
+    return g[tuple(slice(a, a + n) for (a, _), n in zip(widths, _x.shape, strict=True))]
+
+
+# ---------------------------------------------------------------- indexing
+
+
+@primitive
+def _getitem(x, index):
+    return x[index]
+
+
+@_getitem.vjp
+def _(g, _y, _x, index):
+    return scatter(g, index, _x.shape)
+
+
+@primitive
+def scatter(values, index, shape):
+    """Zeros of `shape` with `values` added at `index` (any NumPy index; repeated entries add up): the adjoint of x[index].
+
+    values: of the shape of x[index]. Same dtype out.
+    """
+    return kernel.scatter(values, index, shape)
+
+
+@scatter.vjp
+def _(g, _y, _values, index, shape):
+    return getitem(g, index)
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """x[index]: slices, ints, None, ..., masks and integer arrays, as in NumPy. Repeated indices accumulate gradient."""
+    return _getitem(x, _index(index))
+
+
+def scatter_add(x: Any, index: Any, values: Any) -> Any:
+    """A copy of x with `values` added at `index`, repeated indices adding up: numpy.add.at, not in place."""
+    shape = np.shape(x.data if type(x) is Tensor else x)
+    index = _index(index)
+    where = np.shape(np.broadcast_to(0, shape)[index])
+    return x + scatter(broadcast_to(values, where), index, shape)
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """The entries at `indices` (integers) along `axis`, or of the flattened array."""
+    indices = _integers("take", indices)
+    if axis is None:
+        return getitem(reshape(x, -1), indices)
+    ndim = np.ndim(x.data if type(x) is Tensor else x)
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"take: axis {axis} is out of range for {ndim} axes")
+    return getitem(x, (slice(None),) * (axis % ndim) + (indices,))
+
+
+def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
+    """`y[i, k] = x[i, indices[i, k]]`, for any axis: integers of x's shape but along `axis` (as from argsort)."""
+    indices = _integers("take_along_axis", indices)
+    shape = np.shape(x.data if type(x) is Tensor else x)
+    if len(shape) != indices.ndim or not -len(shape) <= axis < len(shape):
+        raise ValueError(
+            f"take_along_axis: indices of {indices.ndim} axes and axis {axis} do not fit x of shape {shape}"
+        )
+    axis %= len(shape)
+    index = list(np.ogrid[tuple(slice(n) for n in shape)])
+    index[axis] = indices
+    return getitem(x, tuple(index))
+
+
+def _index(index: Any) -> Any:
+    """`index` with its Tensors as arrays."""
+    if type(index) is tuple:
+        return tuple(_index(i) for i in index)
+    if type(index) is list:
+        return np.asarray(index) if index else np.zeros(0, np.intp)
+    return index.data if type(index) is Tensor else index
+
+
+def _integers(name: str, indices: Any) -> np.ndarray:
+    indices = np.asarray(indices.data if type(indices) is Tensor else indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integer indices, got {indices.dtype}")
+    return indices
+
+

@@ -1,0 +1,373 @@
+"""`Tensor`: an array and the node that made it. Every operator is one line into `ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from . import tape
+from .tape import Node
+
+
+class Tensor:
+    """An n-dimensional array whose operations are recorded, so that gradients can be pulled back through them.
+
+    Args:
+        data: an array, number, or nested list of numbers. An ndarray is shared, not copied.
+        requires_grad: make this a leaf: `backward()` leaves the gradient in `.grad`.
+        dtype: of the array; by default NumPy's choice.
+
+    Comparisons, `argmax` and `argmin` have no gradient and return ndarrays. Tensors hash by identity.
+
+    Raises:
+        TypeError: the data is not numeric, or `requires_grad` with a dtype that is not floating.
+    """
+
+    __slots__ = ("__weakref__", "data", "node")
+    data: np.ndarray
+    node: Node | None
+
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
+        array = np.asarray(data, dtype)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"Tensor: expected real numbers, got {type(data).__name__} of {array.dtype}")
+        if requires_grad and array.dtype.kind != "f":
+            raise TypeError(
+                f"Tensor: requires_grad needs a floating dtype, got {array.dtype}; pass dtype=np.float32"
+            )
+        self.data = array
+        self.node = Node(None, array.shape, array.dtype) if requires_grad else None
+
+    @staticmethod
+    def of(data: np.ndarray, node: Node | None) -> Tensor:
+        """A tensor of `data` at `node`, unchecked."""
+        new = Tensor.__new__(Tensor)
+        new.data, new.node = data, node
+        return new
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise TypeError("Tensor is not made to be subclassed: write functions on Tensors")
+
+    # ------------------------------------------------------------ attributes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node is not None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The accumulated gradient of a leaf; None before any, and for every tensor that is not a leaf."""
+        return self.node.grad if self.node is not None else None
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if self.node is None or self.node.op is not None:
+            raise TypeError("grad can be set on a leaf only: a Tensor made with requires_grad=True")
+        if value is not None and (type(value) is not Tensor or value.shape != self.shape):
+            raise TypeError(f"grad: expected None or a Tensor {self.shape}, got {tape.describe(value)}")
+        self.node.grad = value
+
+    @property
+    def T(self) -> Tensor:
+        return ops.transpose(self)
+
+    # ------------------------------------------------------------ gradients
+
+    def backward(
+        self, gradient: Any = None, *, retain_graph: bool = False, create_graph: bool = False
+    ) -> None:
+        """Add the gradient of this tensor to `.grad` of every leaf it was computed from.
+
+        Args:
+            gradient: the gradient of this tensor, in its shape; 1 by default, if it has one entry.
+            retain_graph: keep the graph for another backward pass through it; otherwise it is freed.
+            create_graph: make the gradients differentiable in turn (and retain the graph).
+
+        Raises:
+            TypeError: this tensor requires no gradient.
+            ValueError: `gradient` is missing or of another shape.
+            BackwardError: the graph was freed, or a rule failed; names the operation and the line that called it.
+        """
+        if self.node is None:
+            raise TypeError("backward: this Tensor was not computed from one with requires_grad=True")
+        if gradient is None:
+            if self.size != 1:
+                raise ValueError(
+                    f"backward: a Tensor of shape {self.shape} needs gradient=, an array of that shape"
+                )
+            gradient = np.ones(self.shape, self.dtype)
+        elif type(gradient) is not Tensor:
+            gradient = np.asarray(gradient, self.dtype)
+        elif not create_graph:
+            gradient = gradient.data
+        if gradient.shape != self.shape:
+            raise ValueError(f"backward: gradient has shape {gradient.shape}, expected {self.shape}")
+        if create_graph and type(gradient) is not Tensor:
+            gradient = Tensor(gradient)
+        grads = tape.backprop(
+            [(self.node, gradient)],
+            retain_graph=retain_graph or create_graph,
+            create_graph=create_graph,
+        )
+        if create_graph:
+            new = [g if type(g) is Tensor else Tensor(g) for g in grads.values()]
+        else:
+            # the seed is the caller's: a leaf that is the root itself must not share it
+            new = [Tensor.of(g, None) for g in tape.owned([*grads.values()], {id(gradient)})]
+        for leaf, g in zip(grads, new, strict=True):
+            leaf.grad = g if leaf.grad is None else leaf.grad + g
+
+    def detach(self) -> Tensor:
+        """The same array, outside the graph."""
+        return Tensor.of(self.data, None)
+
+    def item(self) -> float | int | bool:
+        """The one entry as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item: expected one entry, got shape {self.shape}")
+        return self.data.item()
+
+    def numpy(self) -> np.ndarray:
+        """The array. TypeError where this Tensor requires a gradient, which an array would lose."""
+        if self.node is not None:
+            raise TypeError("this Tensor requires a gradient, an ndarray would lose it: use t.detach().numpy()")
+        return self.data
+
+    def astype(self, dtype: Any) -> Tensor:
+        return ops.astype(self, dtype)
+
+    # ------------------------------------------------------------ operators
+
+    def __add__(self, other: Any) -> Tensor:
+        return ops.add(self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return ops.add(other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return ops.subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return ops.subtract(other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return ops.multiply(self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return ops.multiply(other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return ops.divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return ops.divide(other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return ops.power(self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return ops.power(other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return ops.remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return ops.remainder(other, self)
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return Tensor(np.floor_divide(_constant(self, "//"), _constant(other, "//")))
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return Tensor(np.floor_divide(_constant(other, "//"), _constant(self, "//")))
+
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return other // self, other % self
+
+    def __round__(self, digits: int = 0) -> Tensor:
+        return Tensor(np.round(_constant(self, "round"), digits))
+
+    def __neg__(self) -> Tensor:
+        return ops.negative(self)
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return ops.abs(self)
+
+    def __invert__(self) -> np.ndarray:
+        return ~self.data
+
+    def __and__(self, other: Any) -> np.ndarray:
+        return self.data & _data(other)
+
+    def __or__(self, other: Any) -> np.ndarray:
+        return self.data | _data(other)
+
+    def __xor__(self, other: Any) -> np.ndarray:
+        return self.data ^ _data(other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __lt__(self, other: Any) -> np.ndarray:
+        return self.data < _data(other)
+
+    def __le__(self, other: Any) -> np.ndarray:
+        return self.data <= _data(other)
+
+    def __gt__(self, other: Any) -> np.ndarray:
+        return self.data > _data(other)
+
+    def __ge__(self, other: Any) -> np.ndarray:
+        return self.data >= _data(other)
+
+    def __eq__(self, other: Any) -> Any:
+        return self.data == _data(other)
+
+    def __ne__(self, other: Any) -> Any:
+        return self.data != _data(other)
+
+    __hash__ = object.__hash__
+
+    # ------------------------------------------------------------ as a container
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "a Tensor cannot be assigned to in place, its old value may be saved for the backward pass; write "
+            "mg.where(mask, value, t) for a new Tensor, or t.data[index] = value outside of any graph"
+        )
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a Tensor with no axes")
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("iteration over a Tensor with no axes")
+        return (self[i] for i in range(len(self.data)))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self.data == _data(value)).any())
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return self.data.__index__()
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if spec and self.size == 1 else str(self), spec)
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.data, separator=", ", prefix="Tensor(")
+        parts = [text, f"dtype={self.dtype}"]
+        if self.size > np.get_printoptions()["threshold"] or 0 in self.shape:
+            parts.append(f"shape={self.shape}")
+        if self.node is not None:
+            parts.append(f"op={self.node.op.name}" if self.node.op else "requires_grad=True")
+        return f"Tensor({', '.join(parts)})"
+
+    # ------------------------------------------------------------ methods: NumPy's names and arguments
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return ops.sum(self, axis, keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return ops.mean(self, axis, keepdims)
+
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        return ops.var(self, axis, ddof, keepdims)
+
+    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        return ops.std(self, axis, ddof, keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return ops.max(self, axis, keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return ops.min(self, axis, keepdims)
+
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return ops.prod(self, axis, keepdims)
+
+    def cumsum(self, axis: int | None = None) -> Tensor:
+        return ops.cumsum(self, axis)
+
+    def argmax(self, axis: int | None = None) -> Any:
+        return self.data.argmax(axis)
+
+    def argmin(self, axis: int | None = None) -> Any:
+        return self.data.argmin(axis)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        return ops.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
+
+    def squeeze(self, axis: Any = None) -> Tensor:
+        return ops.squeeze(self, axis)
+
+    def clip(self, low: Any = None, high: Any = None) -> Tensor:
+        return ops.clip(self, low, high)
+
+    # ------------------------------------------------------------ NumPy's functions on Tensors
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return ops.numpy_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return ops.numpy_function(f, args, kwargs)
+
+
+def _data(value: Any) -> Any:
+    return value.data if type(value) is Tensor else value
+
+
+def _constant(value: Any, what: str) -> Any:
+    if type(value) is Tensor and value.node is not None:
+        raise TypeError(f"{what} has a zero gradient wherever it has one: apply it to t.detach()")
+    return _data(value)
+
+
+from . import ops  # noqa: E402  (the ops make Tensors, so Tensor has to be there first)

@@ -1,0 +1,301 @@
+"""Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp, checkpoint.
+
+Arrays in, arrays out: the inputs are nested dicts, lists or tuples of arrays; while `f` runs they are Tensors. A transform
+inside a transformed function (or one that is given Tensors) records its own backward pass, so all of them nest.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import random, tape, tree
+from .primitive import Primitive, identity
+from .tape import NESTED, RECORD
+from .tensor import Tensor
+
+Function = Callable[..., Any]
+
+
+def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+    """`f(*primals)` and its pullback, the vector-Jacobian product.
+
+    Returns:
+        `(y, pullback)`, with `has_aux` (f returns `(y, aux)`) `(y, pullback, aux)`. `pullback(g)`, g a tree shaped like y,
+        gives a tuple with the gradient of sum(g * y) for each primal; it can be called any number of times, the last time with
+        `retain_graph=False` to free memory on the way.
+
+    Raises:
+        TypeError: a primal or an output is not a floating array. ValueError: g does not match y.
+    """
+    outer = tape.flags.get()
+    given = [leaf for p in primals for leaf in tree.leaves(p)]
+    # Differentiable in turn: inside another transform, or when called with recorded Tensors.
+    nested = (outer & NESTED and outer & RECORD) or any(
+        type(x) is Tensor and x.node is not None for x in given
+    )
+    inputs = tuple(_trace(p, f"{_name(f)}: argument {i}") for i, p in enumerate(primals))
+    with tape.mode(RECORD | NESTED):
+        y = f(*inputs)
+    aux = None
+    if has_aux:
+        if type(y) is not tuple or len(y) != 2:
+            raise TypeError(f"{_name(f)} should return (y, aux) under has_aux, got {tape.describe(y)}")
+        y, aux = y
+    for path, leaf in tree.items(y):
+        if not isinstance(leaf, (Tensor, np.ndarray, np.generic, float, int)):
+            raise TypeError(f"{_name(f)} should return arrays, got {tape.describe(leaf)} at {path or 'the top'}")
+    outputs = tree.leaves(y)
+    leaves = [t for x in inputs for t in tree.leaves(x)]
+    targets = frozenset(t.node for t in leaves)
+
+    def pullback(g: Any, *, retain_graph: bool = True) -> Any:
+        cotangents = tree.map(_cotangent, y, g)
+        create = nested or any(type(c) is Tensor and c.node is not None for c in tree.leaves(cotangents))
+        roots = [
+            (t.node, _tensor(c) if create else _array(c))
+            for t, c in zip(outputs, tree.leaves(cotangents), strict=True)
+            if type(t) is Tensor and t.node is not None
+        ]
+        found = tape.backprop(
+            roots, targets, retain_graph=retain_graph or create, create_graph=create
+        )
+        grads = [found[t.node] if t.node in found else np.zeros(t.shape, t.dtype) for t in leaves]
+        grads = [*map(_tensor, grads)] if create else tape.owned(grads, {id(c) for _, c in roots})
+        return tree.unflatten(inputs, grads)
+
+    out = tree.map(_tensor if nested else _array, y)
+    if not has_aux:
+        return out, pullback
+    return out, pullback, aux if nested else tree.map(_array, aux)
+
+
+def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Function:
+    """A function that returns `(value, gradients)` of the scalar function `f`; with `has_aux`, `((value, aux), gradients)`.
+
+    Args:
+        argnums: which positional arguments to differentiate; a tuple gives a tuple of gradients.
+        has_aux: f returns `(value, aux)`; no gradient is taken of aux.
+
+    The gradients are trees like the arguments, of arrays with the arguments' shapes and dtypes, zero where f does not
+    depend on them. Raises TypeError unless f returns one floating number.
+    """
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        y, pullback, aux = _vjp_at(f, numbers, args, kwargs, has_aux)
+        if not isinstance(y, (np.ndarray, Tensor)) or y.shape != () or y.dtype.kind != "f":
+            raise TypeError(f"{_name(f)} should return one floating number, got {tape.describe(y)}")
+        grads = pullback(np.ones((), y.dtype), retain_graph=False)
+        return ((y, aux) if has_aux else y), (grads[0] if isinstance(argnums, int) else grads)
+
+    return wrapped
+
+
+def grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Function:
+    """A function that returns the gradient of the scalar function `f`; with `has_aux`, `(gradient, aux)`.
+
+    See `value_and_grad`.
+    """
+    both = value_and_grad(f, argnums, has_aux)
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        value, grads = both(*args, **kwargs)
+        return (grads, value[1]) if has_aux else grads
+
+    return wrapped
+
+
+def jvp(f: Function, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+    """`f(*primals)` and the Jacobian-vector product, the derivative of f along `tangents`.
+
+    The pullback g -> J^T g is linear, so its own pullback is v -> J v: two backward passes make a forward one.
+    """
+    if len(primals) != len(tangents):
+        raise ValueError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
+    y, pullback = vjp(f, *primals)
+    zeros = tree.map(lambda a: np.zeros(a.shape, a.dtype), y)
+    _, push = vjp(pullback, zeros)
+    return y, push(tuple(tangents))[0]
+
+
+def hvp(f: Function, x: Any, v: Any) -> Any:
+    """The Hessian of the scalar function `f` at the tree `x`, times the tree `v`: the gradient of <grad f(x), v>."""
+    _, pullback = vjp(grad(f), x)
+    return pullback(v)[0]  # the Hessian is symmetric, H^T v = H v
+
+
+def jacobian(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+    """A function that returns the Jacobian of `f`: for arrays, an array of shape `(*f(x).shape, *x.shape)`.
+
+    For trees, a tree like f's result that holds at each leaf a tree like the argument. One backward pass for each entry of
+    the result.
+    """
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        y, pullback, _ = _vjp_at(f, numbers, args, kwargs, False)
+        outputs = tree.leaves(y)
+        chosen = tuple(args[n] for n in numbers)
+
+        def rows(k: int) -> Any:
+            """The gradients of every entry of output k, stacked."""
+            pulled = []
+            for i in range(outputs[k].size):
+                cotangents = [np.zeros(a.shape, a.dtype) for a in outputs]
+                cotangents[k].flat[i] = 1
+                pulled.append(tree.leaves(pullback(tree.unflatten(y, cotangents))))
+            shape = outputs[k].shape
+            stacked = [
+                stack(column).reshape(*shape, *np.shape(_array(x)))
+                if pulled
+                else np.zeros((*shape, *np.shape(_array(x))), outputs[k].dtype)
+                for column, x in zip(
+                    zip(*pulled, strict=True) if pulled else [()] * len(tree.leaves(chosen)),
+                    tree.leaves(chosen),
+                    strict=True,
+                )
+            ]
+            grads = tree.unflatten(chosen, stacked)
+            return grads[0] if isinstance(argnums, int) else grads
+
+        return tree.unflatten(y, [rows(k) for k in range(len(outputs))])
+
+    return wrapped
+
+
+def hessian(f: Function, argnums: int = 0) -> Function:
+    """A function that returns the matrix of second derivatives of the scalar function `f`: `(*x.shape, *x.shape)`."""
+    return jacobian(grad(f, argnums), argnums)
+
+
+def checkpoint(f: Function) -> Function:
+    """`f`, but keeping only its inputs for the backward pass, which runs f again (Chen et al. 2016, arXiv 1604.06174).
+
+    Every array that f depends on has to come in through its arguments (trees of arrays); a Tensor that needs a gradient and
+    comes in by closure raises TypeError. `dropout` inside draws the same mask again.
+    """
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        leaves = tree.leaves((args, kwargs))
+        traced = [i for i, x in enumerate(leaves) if type(x) is Tensor and x.node is not None]
+        if not traced or not tape.flags.get() & RECORD:
+            return f(*args, **kwargs)
+        like: Any = None
+
+        def run(*tensors: Any) -> Any:
+            """f as a function of its traced leaves to one array, the outputs laid end to end."""
+            nonlocal like
+            filled = list(leaves)
+            for i, t in zip(traced, tensors, strict=True):
+                filled[i] = t
+            again, named = tree.unflatten((args, kwargs), filled)
+            like = f(*again, **named)
+            floating = [t for t in tree.leaves(like) if type(t) is Tensor and t.dtype.kind == "f"]
+            if len(floating) == 1:
+                return floating[0]
+            return ops.concatenate([t.reshape(-1) for t in floating])
+
+        draws = random.Draws()
+
+        def forward(*values: Any) -> Any:
+            with draws.record():
+                y = run(*(Tensor(v) for v in values))
+            if y.node is not None:
+                raise TypeError(
+                    f"checkpoint: {_name(f)} uses a Tensor that needs a gradient and is not among its arguments: pass it"
+                )
+            return y.data
+
+        def rule(g: Any, _y: Any, *xs: Any) -> Any:
+            with draws.replay():
+                _, pullback = vjp(run, *xs)
+            return pullback(g)
+
+        op = Primitive(forward, f"checkpoint({_name(f)})")
+        op.vjp(rule)
+        y = op(*(leaves[i] for i in traced))
+        floating = [t for t in tree.leaves(like) if type(t) is Tensor and t.dtype.kind == "f"]
+        if len(floating) == 1:
+            parts = [y]
+        else:
+            ends = np.cumsum([0, *(t.size for t in floating)])
+            parts = [
+                y[a:b].reshape(t.shape).astype(t.dtype)
+                for a, b, t in zip(ends[:-1], ends[1:], floating, strict=True)
+            ]
+        rest = iter(parts)
+        return tree.map(
+            lambda t: next(rest) if type(t) is Tensor and t.dtype.kind == "f" else t, like
+        )
+
+    return wrapped
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def _vjp_at(f: Function, numbers: tuple[int, ...], args: Any, kwargs: Any, has_aux: bool) -> Any:
+    """(y, pullback, aux) of f as a function of the positional arguments `numbers`."""
+    if any(not -len(args) <= n < len(args) for n in numbers):
+        raise ValueError(f"{_name(f)}: argnums {numbers} is out of range, {len(args)} arguments came")
+
+    def of_chosen(*chosen: Any) -> Any:
+        filled = list(args)
+        for n, x in zip(numbers, chosen, strict=True):
+            filled[n] = x
+        return f(*filled, **kwargs)
+
+    of_chosen.__name__ = _name(f)
+    out = vjp(of_chosen, *(args[n] for n in numbers), has_aux=has_aux)
+    return out if has_aux else (*out, None)
+
+
+def _trace(primal: Any, what: str) -> Any:
+    """The tree with every leaf as a Tensor with a node of its own: what depends on it is what this transform sees."""
+    out = []
+    for path, leaf in tree.items(primal):
+        dtype = leaf.dtype if isinstance(leaf, Tensor) else np.asarray(leaf).dtype
+        if dtype.kind != "f":
+            where = f"{what}{' at ' + path if path else ''}"
+            raise TypeError(f"{where} should be a floating array to be differentiated, got {tape.describe(leaf)}")
+        if type(leaf) is Tensor and leaf.node is not None:
+            with tape.mode(RECORD):
+                out.append(identity(leaf))
+        else:
+            out.append(Tensor(_array(leaf), requires_grad=True))
+    return tree.unflatten(primal, out)
+
+
+def _cotangent(y: Any, g: Any) -> Any:
+    shape = np.shape(_array(y))
+    if np.shape(_array(g)) != shape:
+        raise ValueError(f"pullback: expected an array of shape {shape}, got {tape.describe(g)}")
+    if type(g) is Tensor:
+        return g
+    return np.asarray(g, getattr(y, "dtype", None))
+
+
+def _array(x: Any) -> Any:
+    if type(x) is Tensor:
+        return x.data
+    return np.asarray(x) if isinstance(x, (np.generic, float, int)) else x
+
+
+def _tensor(x: Any) -> Any:
+    return x if type(x) is Tensor else Tensor(x)
+
+
+def _name(f: Any) -> str:
+    return getattr(f, "__name__", type(f).__name__)
+
+
+from . import ops  # noqa: E402
+from .ops import stack  # noqa: E402

@@ -1,0 +1,189 @@
+"""Nested dicts, lists and tuples of arrays, walked in one fixed order.
+
+A *tree* is a dict (string keys), list or tuple of trees, or a leaf; None is an empty tree. Dicts are
+walked in insertion order, and a second tree is read by the first one's keys, so the order in which
+it was built does not matter.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+Tree = Any
+
+
+def items(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield `(path, leaf)`; a path is the keys and indices joined by dots: `blocks.0.w`."""
+    if tree is None:
+        return
+    if isinstance(tree, dict):
+        children: Any = tree.items()
+    elif isinstance(tree, (list, tuple)):
+        children = enumerate(tree)
+    else:
+        yield path, tree
+        return
+    for key, child in children:
+        yield from items(child, f"{path}.{key}" if path else str(key))
+
+
+def leaves(tree: Tree) -> list[Any]:
+    """The leaves of `tree`, in walking order."""
+    return [leaf for _, leaf in items(tree)]
+
+
+def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
+    """`f(leaf, *leaves_of_rest)` at every leaf, in a tree shaped like the first.
+
+    Raises ValueError where one of `rest` has another structure than `tree`.
+    """
+    return _map(f, tree, rest, "")
+
+
+def _map(f: Callable[..., Any], tree: Tree, rest: tuple[Tree, ...], path: str) -> Tree:
+    if isinstance(tree, dict):
+        for other in rest:
+            if not isinstance(other, dict) or other.keys() != tree.keys():
+                raise ValueError(_mismatch(tree, other, path))
+        return {k: _map(f, v, tuple(o[k] for o in rest), f"{path}.{k}") for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        for other in rest:
+            if type(other) is not type(tree) or len(other) != len(tree):
+                raise ValueError(_mismatch(tree, other, path))
+        children = [
+            _map(f, v, tuple(o[i] for o in rest), f"{path}.{i}") for i, v in enumerate(tree)
+        ]
+        # A namedtuple takes its fields one by one, a plain list or tuple takes them together.
+        return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
+    for other in rest:
+        if (tree is None) != (other is None) or isinstance(other, (dict, list, tuple)):
+            raise ValueError(_mismatch(tree, other, path))
+    return None if tree is None else f(tree, *rest)
+
+
+def unflatten(tree: Tree, leaves: Sequence[Any]) -> Tree:
+    """A tree shaped like `tree`, holding `leaves` in walking order.
+
+    Raises ValueError unless there is one leaf for each of the tree's.
+    """
+    expected = sum(1 for _ in items(tree))
+    if len(leaves) != expected:
+        raise ValueError(f"unflatten: the tree has {expected} leaves, got {len(leaves)}")
+    rest = iter(leaves)
+    return map(lambda _: next(rest), tree)
+
+
+def check_like(expected: Tree, tree: Tree, what: str) -> Tree:
+    """`tree` in the key order of `expected`, if their structures, shapes and dtypes are equal.
+
+    Else raises ValueError (structure, shape) or TypeError (dtype, not an array), which begins with
+    `what` and names the first path where they differ.
+    """
+    try:
+        tree = map(lambda _, leaf: leaf, expected, tree)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
+    for (path, want), got in zip(items(expected), leaves(tree), strict=True):
+        if not is_array(got) or got.dtype != want.dtype:
+            raise TypeError(f"{what} at {_at(path)}: expected {_kind(want)}, got {_kind(got)}")
+        if got.shape != want.shape:
+            raise ValueError(f"{what} at {_at(path)}: expected {_kind(want)}, got {_kind(got)}")
+    return tree
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether `leaf` is an array, or the NumPy scalar that arithmetic makes of a 0-d array."""
+    return isinstance(leaf, (np.ndarray, np.generic))
+
+
+# Trees of views of one flat array: one pass over memory serves all leaves.
+
+
+def flatten(tree: Tree) -> tuple[np.ndarray, Tree]:
+    """Copy all leaves into one new 1-D array; return it, and the tree of views of it.
+
+    Raises TypeError when a leaf is not an array or when dtypes differ, ValueError without a leaf.
+    """
+    named = list(items(tree))
+    if not named:
+        raise ValueError("expected a tree of arrays, got one without a leaf")
+    for path, leaf in named:
+        if not is_array(leaf):
+            raise TypeError(f"expected an array at {_at(path)}, got {_kind(leaf)}")
+        if leaf.dtype != named[0][1].dtype:
+            raise TypeError(
+                f"expected one dtype, got {named[0][1].dtype} at {named[0][0]} "
+                f"and {leaf.dtype} at {path}"
+            )
+    flat = np.concatenate([leaf.reshape(-1) for _, leaf in named])
+    return flat, unravel(tree, flat)
+
+
+def unravel(tree: Tree, flat: np.ndarray) -> Tree:
+    """A tree of consecutive views of the 1-D `flat`, shaped like the leaves of `tree`."""
+    ends = list(itertools.accumulate(leaf.size for leaf in leaves(tree)))
+    if flat.shape != (ends[-1] if ends else 0,):
+        raise ValueError(f"unravel: the tree holds {ends[-1:]} elements, flat is {flat.shape}")
+    stops = iter(ends)
+
+    def view(leaf: np.ndarray) -> np.ndarray:
+        stop = next(stops)
+        return flat[stop - leaf.size : stop].reshape(leaf.shape)
+
+    return map(view, tree)
+
+
+def flat_view(tree: Tree) -> np.ndarray | None:
+    """The 1-D array that the leaves of `tree` are consecutive views of, if they are; else None.
+
+    No copy: writing to it writes to the leaves. What `flatten` and `unravel` return has one.
+    """
+    arrays = [leaf for leaf in leaves(tree) if np.size(leaf)]  # empty ones lie nowhere
+    base = getattr(arrays[0], "base", None) if arrays else None
+    if type(base) is not np.ndarray or not base.flags.c_contiguous:
+        return None
+    start = stop = _address(arrays[0])
+    for array in arrays:
+        if not (
+            isinstance(array, np.ndarray)
+            and array.base is base
+            and array.dtype == base.dtype
+            and array.flags.c_contiguous
+            and _address(array) == stop
+        ):
+            return None
+        stop += array.nbytes
+    origin, size = _address(base), base.itemsize
+    return base.reshape(-1)[(start - origin) // size : (stop - origin) // size]
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def _mismatch(tree: Tree, other: Tree, path: str) -> str:
+    if isinstance(tree, dict) and isinstance(other, dict):
+        missing = [k for k in tree if k not in other]
+        unexpected = [k for k in other if k not in tree]
+        detail = f"missing keys {missing}, unexpected keys {unexpected}"
+    else:
+        detail = f"expected {_kind(tree)}, got {_kind(other)}"
+    return f"trees differ at {_at(path[1:])}: {detail}"
+
+
+def _at(path: str) -> str:
+    return path or "the top"
+
+
+def _kind(tree: Tree) -> str:
+    if isinstance(tree, dict):
+        return f"a dict with keys {[*tree]}"
+    if isinstance(tree, (list, tuple)):
+        return f"a {type(tree).__name__} of length {len(tree)}"
+    if is_array(tree):
+        return f"{tree.dtype} {tree.shape}"
+    return "None" if tree is None else f"a leaf ({type(tree).__name__})"
