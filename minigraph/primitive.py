@@ -188,7 +188,7 @@ class Primitive:
         return bound
 
     def _forward_error(self, error: Exception, values: list[Any], kwargs: Any) -> Exception:
-        kinds = (TypeError, IndexError, ValueError)
+        kinds = (TypeError, ValueError, IndexError)
         kind = next((k for k in kinds if isinstance(error, k)), None)
         text = str(error)
         if kind is None or text.startswith(self.name):

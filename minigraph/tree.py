@@ -1,8 +1,8 @@
 """Nested dicts, lists and tuples of arrays, walked in one fixed order.
 
-A *tree* is a dict (string keys), list or tuple of trees, or a leaf; None is an empty tree. Dicts are
-walked in insertion order, and a second tree is read by the first one's keys, so the order in which
-it was built does not matter.
+A *tree* is a dict (string keys), list or tuple of trees, or a leaf; None is an empty tree. Dicts
+are walked in insertion order, and a second tree is read by the first one's keys, so the order in
+which it was built does not matter.
 """
 
 from __future__ import annotations
@@ -33,7 +33,20 @@ def items(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def leaves(tree: Tree) -> list[Any]:
     """The leaves of `tree`, in walking order."""
-    return [leaf for _, leaf in items(tree)]
+    found: list[Any] = []
+    _collect(tree, found)
+    return found
+
+
+def _collect(tree: Tree, found: list[Any]) -> None:
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, (list, tuple)):
+        if tree is not None:
+            found.append(tree)
+        return
+    for child in tree:
+        _collect(child, found)
 
 
 def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
@@ -44,19 +57,17 @@ def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
     return _map(f, tree, rest, "")
 
 
-def _map(f: Callable[..., Any], tree: Tree, rest: tuple[Tree, ...], path: str) -> Tree:
+def _map(f: Callable[..., Any], tree: Tree, rest: Sequence[Tree], path: str) -> Tree:
     if isinstance(tree, dict):
         for other in rest:
             if not isinstance(other, dict) or other.keys() != tree.keys():
                 raise ValueError(_mismatch(tree, other, path))
-        return {k: _map(f, v, tuple(o[k] for o in rest), f"{path}.{k}") for k, v in tree.items()}
+        return {k: _map(f, v, [o[k] for o in rest], f"{path}.{k}") for k, v in tree.items()}
     if isinstance(tree, (list, tuple)):
         for other in rest:
             if type(other) is not type(tree) or len(other) != len(tree):
                 raise ValueError(_mismatch(tree, other, path))
-        children = [
-            _map(f, v, tuple(o[i] for o in rest), f"{path}.{i}") for i, v in enumerate(tree)
-        ]
+        children = [_map(f, v, [o[i] for o in rest], f"{path}.{i}") for i, v in enumerate(tree)]
         # A namedtuple takes its fields one by one, a plain list or tuple takes them together.
         return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
     for other in rest:
@@ -87,11 +98,12 @@ def check_like(expected: Tree, tree: Tree, what: str) -> Tree:
         tree = map(lambda _, leaf: leaf, expected, tree)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from None
-    for (path, want), got in zip(items(expected), leaves(tree), strict=True):
-        if not is_array(got) or got.dtype != want.dtype:
-            raise TypeError(f"{what} at {_at(path)}: expected {_kind(want)}, got {_kind(got)}")
-        if got.shape != want.shape:
-            raise ValueError(f"{what} at {_at(path)}: expected {_kind(want)}, got {_kind(got)}")
+    for i, (want, got) in enumerate(zip(leaves(expected), leaves(tree), strict=True)):
+        same_dtype = is_array(got) and got.dtype == want.dtype
+        if not same_dtype or got.shape != want.shape:
+            path, _ = next(itertools.islice(items(expected), i, None))
+            kind = ValueError if same_dtype else TypeError
+            raise kind(f"{what} at {_at(path)}: expected {_kind(want)}, got {_kind(got)}")
     return tree
 
 
@@ -142,15 +154,17 @@ def flat_view(tree: Tree) -> np.ndarray | None:
 
     No copy: writing to it writes to the leaves. What `flatten` and `unravel` return has one.
     """
-    arrays = [leaf for leaf in leaves(tree) if np.size(leaf)]  # empty ones lie nowhere
-    base = getattr(arrays[0], "base", None) if arrays else None
+    arrays = leaves(tree)
+    if not all(isinstance(array, np.ndarray) for array in arrays):
+        return None
+    arrays = [array for array in arrays if array.size]  # empty ones lie nowhere
+    base = arrays[0].base if arrays else None
     if type(base) is not np.ndarray or not base.flags.c_contiguous:
         return None
     start = stop = _address(arrays[0])
     for array in arrays:
         if not (
-            isinstance(array, np.ndarray)
-            and array.base is base
+            array.base is base
             and array.dtype == base.dtype
             and array.flags.c_contiguous
             and _address(array) == stop

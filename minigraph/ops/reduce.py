@@ -30,7 +30,8 @@ def spread(g: Any, shape: tuple[int, ...], axis: Axis) -> Any:
 
 def count(shape: tuple[int, ...], axis: Axis) -> int:
     """How many entries are reduced to one."""
-    return math.prod(shape) // max(math.prod(kept(shape, axis)), 1)
+    results = math.prod(kept(shape, axis))
+    return math.prod(shape) // results if results else 0
 
 
 @primitive

@@ -1,0 +1,117 @@
+"""Softmax and the losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..primitive import primitive
+from ..tensor import Tensor
+from .elementwise import exp, value
+from .reduce import mean, sum
+
+
+@primitive
+def softmax(x, axis=-1):
+    """e ** x divided by its sum over `axis`, without overflow."""
+    y = np.exp(x - np.max(x, axis, keepdims=True))
+    y /= np.sum(y, axis, keepdims=True)
+    return y
+
+
+@softmax.vjp
+def _(g, y, _x, axis=-1):  # dy_i/dx_j = y_i (delta_ij - y_j)
+    return y * (g - sum(g * y, axis, keepdims=True))
+
+
+@primitive
+def log_softmax(x, axis=-1):
+    """x less its `logsumexp` over `axis`: the logarithm of softmax, without overflow."""
+    y = x - np.max(x, axis, keepdims=True)
+    y -= np.log(np.sum(np.exp(y), axis, keepdims=True))
+    return y
+
+
+@log_softmax.vjp
+def _(g, y, _x, axis=-1):  # dy_i/dx_j = delta_ij - softmax_j
+    return g - exp(y) * sum(g, axis, keepdims=True)
+
+
+def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0) -> Any:
+    """The mean over the batch of -sum over k of q_k log softmax(logits)_k: logits (N, K) -> a scalar.
+
+    Args:
+        labels: (N,) integers, the classes; or (N, K) floats, the distributions q (a gradient goes to them too).
+        label_smoothing: e in [0, 1]; q becomes (1 - e) q + e / K (Szegedy et al. 2016).
+
+    Raises:
+        ValueError: shapes that do not fit, an empty batch, a label outside [0, K), or e outside [0, 1].
+    """
+    shape, given = np.shape(value(logits)), value(labels)
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"cross_entropy: logits should be (N, K) with at least one example, got shape {shape}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing should be in [0, 1], got {label_smoothing}")
+    given = np.asarray(given)
+    dtype = value(logits).dtype
+    if given.dtype.kind in "iu":
+        q: Any = one_hot(given, shape, dtype)
+    elif given.dtype.kind == "f" and given.shape == shape:
+        q = labels
+    else:
+        raise ValueError(
+            f"cross_entropy: labels should be ({shape[0]},) integers or {shape} floats, got {given.dtype} {given.shape}"
+        )
+    if label_smoothing:
+        q = (1 - label_smoothing) * q + label_smoothing / shape[1]
+    return _cross_entropy(logits, q)
+
+
+@primitive
+def _cross_entropy(x, q):
+    """The mean over rows of sum_k q_k (logsumexp(x) - x_k), and the softmax kept for its rule."""
+    shifted = x - np.max(x, 1, keepdims=True)
+    p = np.exp(shifted)
+    total = np.sum(p, 1, keepdims=True)
+    p /= total
+    loss = np.sum(q * (np.log(total) - shifted)) / len(x)
+    return np.asarray(loss, p.dtype), p
+
+
+@_cross_entropy.vjp
+def _(g, _y, x, q, *, saved):  # d/dx = (p sum_k q_k - q) / N
+    g = g / len(x)
+    return (
+        lambda: g * (saved * np.sum(q, 1, keepdims=True) - q),
+        lambda: -g * log_softmax(x),
+    )
+
+
+@_cross_entropy.define_composite
+def _(x, q):
+    return -sum(q * log_softmax(x)) / len(x)
+
+
+def one_hot(labels: Any, shape: tuple[int, int], dtype: Any) -> np.ndarray:
+    """(N,) classes as (N, K) rows with a 1; ValueError for another shape or a class outside [0, K)."""
+    labels = np.asarray(labels.data if type(labels) is Tensor else labels)
+    if labels.shape != shape[:1]:
+        raise ValueError(f"cross_entropy: {shape[0]} labels should have shape ({shape[0]},), got {labels.shape}")
+    bad = np.flatnonzero((labels < 0) | (labels >= shape[1]))
+    if bad.size:
+        raise ValueError(
+            f"cross_entropy: label {labels[bad[0]]} of example {bad[0]} is outside [0, {shape[1]}), the {shape[1]} classes"
+        )
+    q = np.zeros(shape, dtype)
+    q[np.arange(len(labels)), labels] = 1
+    return q
+
+
+def mse(prediction: Any, target: Any) -> Any:
+    """The mean of (prediction - target)^2 over all entries. ValueError unless both have one shape."""
+    shapes = np.shape(value(prediction)), np.shape(value(target))
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"mse: prediction has shape {shapes[0]}, target {shapes[1]}; they should be the same")
+    difference = prediction - target
+    return mean(difference * difference)

@@ -1,0 +1,132 @@
+"""Normalisation, and dropout."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..kernels import norm as kernel
+from ..primitive import primitive
+from .elementwise import sqrt, value
+from .reduce import mean as mean_of
+from .reduce import var as var_of
+
+
+def batch_norm(
+    x: Any,
+    scale: Any,
+    bias: Any,
+    mean: Any,
+    var: Any,
+    *,
+    train: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Any, Any, Any]:
+    """Batch normalisation (Ioffe & Szegedy 2015) over all axes but the last: `(y, mean, var)`, x and y (..., C).
+
+    y = scale (x - m) / sqrt(v + eps) + bias, with m and v the batch's own mean and variance when training, and the running
+    `mean` and `var` otherwise.
+
+    Args:
+        scale, bias: (C,), or None for 1 and 0.
+        mean, var: (C,), the running statistics. Training returns (1 - momentum) old + momentum batch, the batch's
+            variance there divided by n - 1, as PyTorch does; otherwise they come back as they are.
+
+    Raises:
+        ValueError: a shape that does not fit, or training on fewer than two values a channel.
+    """
+    channels = _channels("batch_norm", x, (("scale", scale), ("bias", bias), ("mean", mean), ("var", var)))
+    if not train:
+        a = 1 / np.sqrt(value(var) + eps) if scale is None else scale / np.sqrt(value(var) + eps)
+        shift = -value(mean) * a if bias is None else bias - value(mean) * a
+        return x * a + shift, mean, var
+    n = value(x).size // channels
+    if n < 2:
+        raise ValueError(f"batch_norm: training needs two values a channel, x has shape {x.shape}")
+    m, v = kernel.batch_stats(value(x))
+    y = _batch_norm(x, scale, bias, mean=m, var=v, eps=eps)
+    new_mean = (1 - momentum) * value(mean) + momentum * m
+    new_var = (1 - momentum) * value(var) + (momentum * n / (n - 1)) * v
+    return y, new_mean, new_var
+
+
+@primitive
+def _batch_norm(x, scale, bias, *, mean, var, eps):
+    """`mean` and `var` are those of x: the rule differentiates through them."""
+    return kernel.batch_norm(x, mean, 1 / np.sqrt(var + eps), scale, bias)
+
+
+@_batch_norm.vjp
+def _(g, _y, x, scale, _bias, *, mean, var, eps):
+    # with h = (x - mean) / std:  dx = scale / std (g - mean(g) - h mean(g h)),  dscale = sum(g h),  dbias = sum(g)
+    grads = functools.cache(lambda: kernel.batch_norm_grad(g, x, mean, 1 / np.sqrt(var + eps), scale))
+    return lambda: grads()[0], lambda: grads()[1], lambda: grads()[2]
+
+
+@_batch_norm.define_composite
+def _(x, scale, bias, *, mean, var, eps):
+    axes = tuple(range(x.ndim - 1))
+    h = (x - mean_of(x, axes)) / sqrt(var_of(x, axes) + eps)
+    return _affine(h, scale, bias)
+
+
+def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Any:
+    """Layer normalisation (Ba et al. 2016) over the last axis: scale (x - m) / sqrt(v + eps) + bias, x (..., C).
+
+    scale, bias: (C,), or None for 1 and 0. ValueError for a shape that does not fit.
+    """
+    _channels("layer_norm", x, (("scale", scale), ("bias", bias)))
+    return _affine(_layer_norm(x, eps=eps), scale, bias)
+
+
+@primitive
+def _layer_norm(x, *, eps):
+    return kernel.layer_norm(x, eps)
+
+
+@_layer_norm.vjp
+def _(g, y, x, *, eps):  # (g - mean(g) - y mean(g y)) / std
+    inv_std = 1 / sqrt(var_of(x, -1, keepdims=True) + eps)
+    return inv_std * (g - mean_of(g, -1, keepdims=True) - y * mean_of(g * y, -1, keepdims=True))
+
+
+def _affine(h: Any, scale: Any, bias: Any) -> Any:
+    h = h if scale is None else h * scale
+    return h if bias is None else h + bias
+
+
+def _channels(name: str, x: Any, vectors: tuple[tuple[str, Any], ...]) -> int:
+    """C, after checking that x is floating and every vector (C,)."""
+    if not hasattr(x, "shape") or not x.shape or x.dtype.kind != "f":
+        raise ValueError(f"{name}: x should be a floating array (..., C), got {type(x).__name__}")
+    for what, v in vectors:
+        if v is not None and np.shape(value(v)) != x.shape[-1:]:
+            raise ValueError(
+                f"{name}: {what} should have shape {x.shape[-1:]} for x of shape {x.shape}, got {np.shape(value(v))}"
+            )
+    return x.shape[-1]
+
+
+def dropout(
+    x: Any, rate: float, *, train: bool = True, rng: np.random.Generator | None = None
+) -> Any:
+    """Inverted dropout (Srivastava et al. 2014): each entry 0 with probability `rate`, else divided by 1 - rate.
+
+    Args:
+        train: if false, x itself.
+        rng: draws the mask; by default the generator that `mg.seed` seeds.
+
+    Raises:
+        ValueError: a rate outside [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: rate should be in [0, 1), got {rate}")
+    if not train or rate == 0:
+        return x
+    data = value(x)
+    keep = random.drawing_from(rng).random(data.shape, np.float32) >= rate
+    return x * (keep.astype(data.dtype) * data.dtype.type(1 / (1 - rate)))

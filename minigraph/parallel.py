@@ -1,0 +1,245 @@
+"""Training steps on several cores: a batch split into micro-batches, one a thread at a time.
+
+Each micro-batch goes through the whole forward and backward pass on one thread, with BLAS held to one thread, so that every
+operation runs in parallel (NumPy leaves the interpreter lock in ufuncs, copies and products) and its arrays stay small enough
+for the cache. Three pieces, kept apart: `split` the batch, an executor that runs the pieces, `Sum` their results in order.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import random, tape, tree
+from .tensor import Tensor
+from .transforms import vjp
+
+
+def value_and_grad(
+    loss_fn: Callable[..., Any],
+    *,
+    threads: int | None = None,
+    microbatch: int | None = None,
+    has_aux: bool = False,
+) -> Callable[..., Any]:
+    """`minigraph.value_and_grad` of a mean over a batch, computed on several threads.
+
+    Args:
+        loss_fn: called as `loss_fn(params, *batch)` with a part of the batch; returns the mean loss of its examples, with
+            `has_aux` `(loss, aux)`.
+        threads: how many work at once; by default `available_cores()`.
+        microbatch: examples in a part, the last one maybe fewer; by default 32, or the batch divided among the threads
+            where that is less.
+        has_aux: see `Sum` for how the aux of the parts become one.
+
+    Returns:
+        a function of `(params, *batch)`, batch being trees of arrays with one leading length, that returns
+        `(loss, gradients)`, or `((loss, aux), gradients)`. The gradients are views of one flat array where params have one
+        dtype, which an optimizer's step reads in one pass.
+
+    The result is that of the unsplit batch to rounding, if loss_fn is a mean over its examples (batch normalisation is not:
+    its statistics are then those of each part, "ghost batch norm", Hoffer et al. 2017). For a given micro-batch it is bitwise
+    the same from run to run, whatever the number of threads: the parts are summed in their order, and random operations in
+    part i draw from a generator seeded by i and one number drawn from the caller's generator.
+
+    Raises:
+        ValueError: threads or microbatch below 1, arrays of different lengths, an empty batch.
+        TypeError: inside another transform: the result cannot be differentiated again.
+        Whatever the first failing part raises.
+    """
+    for name, n in (("threads", threads), ("microbatch", microbatch)):
+        if n is not None and (not isinstance(n, (int, np.integer)) or n < 1):
+            raise ValueError(f"parallel.value_and_grad: {name} should be an int of at least 1, got {n!r}")
+    executor = Threads(threads or available_cores())
+
+    @functools.wraps(loss_fn)
+    def step(params: Any, *batch: Any) -> Any:
+        leaves = tree.leaves((params, batch))
+        if tape.flags.get() & tape.NESTED or any(type(x) is Tensor for x in leaves):
+            raise TypeError("parallel.value_and_grad cannot be differentiated: use minigraph.value_and_grad")
+        n = _batch_size(batch)
+        size = microbatch or min(32, -(-n // executor.threads))
+        total = Sum()
+        seed = int(random.drawing_from(None).integers(1 << 63))
+
+        def run(i: int) -> tuple[float, Any, Any, Any]:
+            part = split(batch, i * size, (i + 1) * size)
+            share = min(size, n - i * size) / n
+            with random.use(np.random.default_rng([seed, i])):
+                loss, pullback, *aux = vjp(
+                    lambda p: loss_fn(p, *part), params, has_aux=has_aux
+                )
+                if np.shape(loss) != ():
+                    raise TypeError(f"loss_fn should return one number, got {tape.describe(loss)}")
+                # The share of the examples goes in as the loss's gradient: what comes out needs only adding up.
+                (grads,) = pullback(np.asarray(share, loss.dtype), retain_graph=False)
+            return share, loss, aux[0] if aux else None, grads
+
+        executor.run(run, -(-n // size), lambda part: total.add(*part))
+        return ((total.loss, total.aux) if has_aux else total.loss), total.grads
+
+    return step
+
+
+def split(batch: tuple[Any, ...], start: int, stop: int) -> tuple[Any, ...]:
+    """The examples from `start` to `stop` of every array of the batch, as views."""
+    return tree.map(lambda a: a[start:stop], batch)
+
+
+class Sum:
+    """Adds up the results of the parts, which come in order.
+
+    The loss and floating aux (batch-norm's running statistics, an accuracy) are averaged, each part weighing as many
+    examples as it has; integer and bool aux (counts of correct answers) are summed. What every part hands back unchanged
+    (frozen weights in a model's state: the same array) stays that array.
+    """
+
+    def __init__(self) -> None:
+        self.losses: list[Any] = []
+        self.auxes: list[Any] = []
+        self.shares: list[float] = []
+        self.grads: Any = None
+
+    def add(self, share: float, loss: Any, aux: Any, grads: Any) -> None:
+        """Take in one part: its share of the examples, loss, aux, and gradient of share * loss."""
+        self.shares.append(share)
+        self.losses.append(loss)
+        self.auxes.append(aux)
+        if self.grads is None:
+            one_dtype = len({g.dtype for g in tree.leaves(grads)}) == 1
+            self.grads = tree.flatten(grads)[1] if one_dtype else grads
+            return
+        for total, g in zip(tree.leaves(self.grads), tree.leaves(grads), strict=True):
+            total += g
+
+    @property
+    def loss(self) -> Any:
+        return self._merge(*self.losses)
+
+    @property
+    def aux(self) -> Any:
+        return tree.map(self._merge, *self.auxes)
+
+    def _merge(self, *parts: Any) -> Any:
+        if all(p is parts[0] for p in parts):
+            return parts[0]
+        arrays = np.stack(parts)
+        if arrays.dtype.kind != "f":
+            return arrays.sum(0)
+        weights = np.asarray(self.shares, arrays.dtype).reshape(-1, *[1] * (arrays.ndim - 1))
+        return (arrays * weights).sum(0)
+
+
+class Threads:
+    """Runs numbered tasks on a pool of threads, with BLAS at one thread each."""
+
+    def __init__(self, threads: int):
+        self.threads = threads
+
+    def run(self, task: Callable[[int], Any], n: int, collect: Callable[[Any], None]) -> None:
+        """`collect(task(i))` for i = 0 ... n - 1 in this order; the tasks themselves run in any.
+
+        A thread that is ahead keeps its result until the ones before it are collected. When a task raises, no further one
+        starts, and the exception of the lowest number is raised here.
+        """
+        lock = threading.Lock()
+        numbers = iter(range(n))  # shared by the threads: next() of a range is atomic under CPython
+        waiting: dict[int, Any] = {}
+        errors: dict[int, BaseException] = {}
+        collected = 0
+
+        def work() -> None:
+            nonlocal collected
+            for i in numbers:
+                if errors:
+                    return
+                try:
+                    result = task(i)
+                    with lock:
+                        waiting[i] = result
+                        while collected in waiting:
+                            collect(waiting.pop(collected))
+                            collected += 1
+                except BaseException as error:
+                    errors[i] = error
+                    return
+
+        with _one_blas_thread():
+            contexts = [contextvars.copy_context() for _ in range(min(self.threads, n))]
+            futures = [_pool(self.threads).submit(c.run, work) for c in contexts[1:]]
+            contexts[0].run(work)
+            for future in futures:
+                future.result()
+        if errors:
+            raise errors[min(errors)]
+
+
+@functools.cache
+def _pool(threads: int) -> Any:
+    """The workers beside the calling thread; kept, since starting threads costs more than a small step."""
+    from concurrent.futures import ThreadPoolExecutor  # here, not above: `import minigraph` stays cheap
+
+    return ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="minigraph")
+
+
+@functools.cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController  # likewise
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+def available_cores() -> int:
+    """The cores this process may use: its affinity, and the CPU quota of its control group where there is one."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # no affinity on this system
+        cores = os.cpu_count() or 1
+    for quota, period in _quotas():
+        if quota > 0 and period > 0:
+            cores = min(cores, max(1, -(-quota // period)))
+    return cores
+
+
+def _quotas() -> Iterator[tuple[int, int]]:
+    """(microseconds of CPU, period in microseconds) of control groups, version 2 and 1."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+        if quota != "max":
+            yield int(quota), int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        yield (
+            int((root / "cpu/cpu.cfs_quota_us").read_text()),
+            int((root / "cpu/cpu.cfs_period_us").read_text()),
+        )
+    except (OSError, ValueError):
+        pass
+
+
+def _batch_size(batch: tuple[Any, ...]) -> int:
+    """The common length of the batch's arrays."""
+    lengths = {path or "0": np.shape(a)[:1] for path, a in tree.items(batch)}
+    sizes = set(lengths.values())
+    if len(sizes) != 1 or sizes <= {(), (0,)}:
+        raise ValueError(
+            f"parallel.value_and_grad: the arrays of the batch should have one leading length of at least 1, got "
+            f"{ {path: n[0] if n else 'no axis' for path, n in lengths.items()} }"
+        )
+    return sizes.pop()[0]
