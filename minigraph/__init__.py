@@ -1,6 +1,7 @@
 """minigraph: a computational graph with reverse-mode automatic differentiation, on NumPy."""
 
-from . import ops, tree
+from . import ops, optim, parallel, tree
+from .graph.draw import draw
 from .ops import *  # noqa: F403
 from .primitive import Primitive, custom_vjp, primitive, primitives
 from .random import seed

@@ -1,0 +1,127 @@
+"""Batch and layer normalisation: sums over rows by BLAS, the rest by in-place steps over blocks that stay in cache.
+
+Channels are the last axis, all others are rows. Short rows are slow to broadcast along, so the kernels work on
+a "wide" view of k rows side by side, with the vectors of channels repeated k times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+WIDTH = 1024  # entries of a wide row, about
+BLOCK = 1 << 19  # bytes
+CHAIN = 256  # rows summed in the array's own dtype before the sum moves to float64
+
+
+def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and (biased) variance over all axes but the last: (..., C) -> (C,), (C,). At least one row.
+
+    One pass sums x and x^2. E[x^2] - mean^2 multiplies rounding errors by 1 + mean^2 / variance, so where that is
+    more than 17 for any channel, a second pass sums (x - mean)^2.
+    """
+    wide = _wide(x)
+    channels, n = x.shape[-1], x.size // x.shape[-1]
+    total, square = np.zeros((2, channels))
+    for block in _blocks(wide):
+        total += _fold(_column_sums(wide[block]), channels)
+        square += _fold(_column_dots(wide[block], wide[block]), channels)
+    mean = total / n
+    var = square / n - mean * mean
+    if not (mean * mean <= 16 * var).all():  # not: a NaN takes the careful way too
+        square = np.zeros(channels)
+        shift = _repeat(mean.astype(x.dtype), wide)
+        for block in _blocks(wide):
+            d = wide[block] - shift
+            square += _fold(_column_dots(d, d), channels)
+        var = square / n
+    return mean.astype(x.dtype), var.astype(x.dtype)
+
+
+def batch_norm(
+    x: np.ndarray,
+    mean: np.ndarray,
+    inv_std: np.ndarray,
+    scale: np.ndarray | None,
+    bias: np.ndarray | None,
+) -> np.ndarray:
+    """scale (x - mean) inv_std + bias, x (..., C) and the others (C,), as one product and one sum: a x + b."""
+    a = inv_std if scale is None else inv_std * scale
+    b = -mean * a if bias is None else bias - mean * a
+    wide = _wide(x)
+    y = np.empty_like(wide)
+    a, b = _repeat(a, wide), _repeat(b, wide)
+    for block in _blocks(wide):
+        np.multiply(wide[block], a, out=y[block])
+        y[block] += b
+    return y.reshape(x.shape)
+
+
+def batch_norm_grad(
+    g: np.ndarray, x: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, scale: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gradients of batch_norm at the batch's own mean and inv_std: (x's (..., C), scale's (C,), bias's (C,)).
+
+    With h = (x - mean) inv_std, y = scale h + bias and n rows:
+        g_bias = sum g,   g_scale = sum g h = inv_std (sum g x - mean sum g),
+        gx = scale inv_std (g - g_bias / n - h g_scale / n),   as mean and inv_std depend on x,
+           = a (g + r x + s),   r = -inv_std g_scale / n,   s = -g_bias / n - r mean.
+    """
+    wide, wide_g = _wide(x), _wide(g)
+    channels, n = x.shape[-1], x.size // x.shape[-1]
+    g_bias, products = np.zeros((2, channels))
+    for block in _blocks(wide):
+        g_bias += _fold(_column_sums(wide_g[block]), channels)
+        products += _fold(_column_dots(wide_g[block], wide[block]), channels)
+    g_scale = inv_std * (products - mean * g_bias)
+    r = -inv_std * g_scale / n
+    s = -g_bias / n - r * mean
+    a = inv_std if scale is None else inv_std * scale
+    a, r, s = (_repeat(v.astype(x.dtype), wide) for v in (a, r, s))
+    gx = np.empty_like(wide)
+    for block in _blocks(wide):
+        out = gx[block]
+        np.multiply(wide[block], r, out=out)
+        out += s
+        out += wide_g[block]
+        out *= a
+    return gx.reshape(x.shape), g_scale.astype(x.dtype), g_bias.astype(x.dtype)
+
+
+def layer_norm(x: np.ndarray, eps: float) -> np.ndarray:
+    """(x - mean) / sqrt(variance + eps), both of each row of the last axis: (..., C) -> (..., C)."""
+    y = x - x.mean(-1, keepdims=True)
+    var = np.einsum("...c,...c->...", y, y)[..., None] / x.shape[-1]
+    y *= 1 / np.sqrt(var + eps)
+    return y
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    """(..., C) as (rows / k, k C), k the largest divisor of the rows that `WIDTH` suggests."""
+    channels = x.shape[-1]
+    k = math.gcd(x.size // channels, max(1, WIDTH // channels))
+    return np.ascontiguousarray(x).reshape(-1, k * channels)
+
+
+def _repeat(v: np.ndarray, wide: np.ndarray) -> np.ndarray:
+    return np.tile(v, wide.shape[1] // len(v))
+
+
+def _fold(v: np.ndarray, channels: int) -> np.ndarray:
+    """The columns of a wide view summed to channels."""
+    return v.reshape(-1, channels).sum(0, dtype=np.float64)
+
+
+def _column_sums(a: np.ndarray) -> np.ndarray:
+    return np.ones(len(a), a.dtype) @ a  # BLAS sums columns several times faster than np.sum(axis=0)
+
+
+def _column_dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.einsum("nc,nc->c", a, b)  # no array of products
+
+
+def _blocks(wide: np.ndarray) -> Iterator[slice]:
+    step = max(1, min(CHAIN, BLOCK // (wide.shape[1] * wide.itemsize)))
+    return (slice(i, i + step) for i in range(0, len(wide), step))

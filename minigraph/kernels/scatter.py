@@ -1,0 +1,45 @@
+"""Scatter-add: the adjoint of x[index] for every index NumPy takes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def scatter(values: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros of `shape` with `values`, shaped like x[index], added at `index`: (x[index].shape) -> shape.
+
+    What an index names several times is summed, in the order of `values`, in their dtype.
+    """
+    entries = index if isinstance(index, tuple) else (index,)
+    kinds = [_kind(entry) for entry in entries]
+    out = np.zeros(shape, values.dtype)
+    if "i" not in kinds:  # slices, ints and masks name no entry twice
+        out[index] = values
+        return out
+    # np.add.at is fast for flat arrays alone. The flat positions are those of a map of consecutive numbers, indexed
+    # like x; the axes that the index does not reach ride along as rows.
+    reached = sum({"b": np.ndim(e), "n": 0}.get(k, 1) for e, k in zip(entries, kinds, strict=True))
+    if "." in kinds:
+        reached = len(shape)
+    columns = math.prod(shape[reached:])
+    rows = np.arange(math.prod(shape[:reached])).reshape(shape[:reached])[index]
+    positions = rows.reshape(-1, 1) * columns + np.arange(columns)
+    np.add.at(out.reshape(-1), positions.reshape(-1), values.reshape(-1))
+    return out
+
+
+def _kind(entry: Any) -> str:
+    """What an entry of an index is: "i" integer array, "b" mask, "n" None, "." ellipsis, "s" a slice or an int."""
+    if entry is None:
+        return "n"
+    if entry is Ellipsis:
+        return "."
+    if isinstance(entry, slice):
+        return "s"
+    array = np.asarray(entry)
+    if array.dtype == bool:
+        return "b"
+    return "i" if array.ndim else "s"
