@@ -1,0 +1,30 @@
+"""Draw the pictures of these pages: python docs/drawings.py (needs the dot program)."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+import minigraph as mg
+from minigraph.graph.draw import save
+from models import cnn
+
+HERE = Path(__file__).parent / "drawings"
+
+
+def loss(params, x, labels):
+    logits, _ = apply(params, {}, x)
+    return mg.cross_entropy(logits, labels)
+
+
+apply = functools.partial(cnn.apply, train=True)
+
+if __name__ == "__main__":
+    HERE.mkdir(exist_ok=True)
+    x = mg.Tensor([1.0, 2.0], requires_grad=True)
+    w = mg.Tensor([3.0, -1.0], requires_grad=True)
+    save(mg.draw(mg.tanh(x * w).sum(), names={"x": x, "w": w}), HERE / "tape")
+
+    params, _ = cnn.init(np.random.default_rng(0))
+    images, labels = np.zeros((128, 32, 32, 3), np.float32), np.zeros(128, int)
+    save(mg.draw(loss, params, images, labels), HERE / "cnn")
