@@ -1,6 +1,6 @@
 """minigraph: a computational graph with reverse-mode automatic differentiation, on NumPy."""
 
-from . import ops, optim, parallel, tree
+from . import ops, optim, parallel, serialize, tree
 from .graph.draw import draw
 from .ops import *  # noqa: F403
 from .primitive import Primitive, custom_vjp, primitive, primitives

@@ -127,20 +127,17 @@ def flatten(tree: Tree) -> tuple[np.ndarray, Tree]:
         if not is_array(leaf):
             raise TypeError(f"expected an array at {_at(path)}, got {_kind(leaf)}")
         if leaf.dtype != named[0][1].dtype:
-            raise TypeError(
-                f"expected one dtype, got {named[0][1].dtype} at {named[0][0]} "
-                f"and {leaf.dtype} at {path}"
-            )
+            raise TypeError(f"expected one dtype, got {named[0][1].dtype} at {named[0][0]} and {leaf.dtype} at {path}")
     flat = np.concatenate([leaf.reshape(-1) for _, leaf in named])
     return flat, unravel(tree, flat)
 
 
 def unravel(tree: Tree, flat: np.ndarray) -> Tree:
     """A tree of consecutive views of the 1-D `flat`, shaped like the leaves of `tree`."""
-    ends = list(itertools.accumulate(leaf.size for leaf in leaves(tree)))
-    if flat.shape != (ends[-1] if ends else 0,):
-        raise ValueError(f"unravel: the tree holds {ends[-1:]} elements, flat is {flat.shape}")
-    stops = iter(ends)
+    ends = [*itertools.accumulate((leaf.size for leaf in leaves(tree)), initial=0)]
+    if flat.shape != (ends[-1],):
+        raise ValueError(f"unravel: the tree holds {ends[-1]} elements, flat has shape {flat.shape}")
+    stops = iter(ends[1:])
 
     def view(leaf: np.ndarray) -> np.ndarray:
         stop = next(stops)
@@ -164,10 +161,7 @@ def flat_view(tree: Tree) -> np.ndarray | None:
     start = stop = _address(arrays[0])
     for array in arrays:
         if not (
-            array.base is base
-            and array.dtype == base.dtype
-            and array.flags.c_contiguous
-            and _address(array) == stop
+            array.base is base and array.dtype == base.dtype and array.flags.c_contiguous and _address(array) == stop
         ):
             return None
         stop += array.nbytes

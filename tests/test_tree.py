@@ -1,0 +1,168 @@
+"""Trees: walking order, structure checks, and trees of views of one flat array."""
+
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from minigraph import tree
+
+Point = namedtuple("Point", "x y")
+
+keys = st.text("abc.", min_size=1, max_size=3)
+
+
+def trees(leaf):
+    return st.recursive(
+        leaf | st.none(),
+        lambda t: st.lists(t, max_size=3) | st.lists(t, max_size=3).map(tuple) | st.dictionaries(keys, t, max_size=3),
+        max_leaves=6,
+    )
+
+
+shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+arrays = hnp.arrays(np.float32, shapes, elements=st.floats(-9, 9, width=32))
+
+
+def test_items_walk_in_insertion_order_and_name_the_path():
+    t = {"z": [1, (2, None, {"w": 3})], "a": 4}
+    assert list(tree.items(t)) == [("z.0", 1), ("z.1.0", 2), ("z.1.2.w", 3), ("a", 4)]
+    assert list(tree.items(5)) == [("", 5)]
+    assert list(tree.items(None)) == []
+
+
+def test_map_reads_the_second_tree_by_the_first_ones_keys():
+    first, second = {"a": 1, "b": (2, [3])}, {"b": (20, [30]), "a": 10}
+    assert tree.map(lambda x, y: x + y, first, second) == {"a": 11, "b": (22, [33])}
+    assert list(tree.map(abs, second)) == ["b", "a"]
+
+
+def test_map_keeps_containers_and_none():
+    mapped = tree.map(lambda x: -x, {"p": Point(1, None), "q": [()]})
+    assert mapped == {"p": Point(-1, None), "q": [()]}
+    assert type(mapped["p"]) is Point
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"a": {"b": 1}}, r"differ at a: missing keys \['c'\], unexpected keys \[\]"),
+        ({"a": {"b": 1, "c": [2, 3], "d": 0}}, r"differ at a: .* unexpected keys \['d'\]"),
+        ({"a": {"b": 1, "c": [2]}}, "differ at a.c: expected a list of length 2, got .* length 1"),
+        ({"a": {"b": 1, "c": (2, 3)}}, "differ at a.c: expected a list .* got a tuple"),
+        ({"a": {"b": {}, "c": [2, 3]}}, "differ at a.b: expected a leaf .int.*, got a dict"),
+        ({"a": {"b": None, "c": [2, 3]}}, "differ at a.b: expected a leaf .int.*, got None"),
+        (7, "differ at the top: expected a dict with keys .*, got a leaf"),
+    ],
+)
+def test_map_names_the_first_difference(other, message):
+    t = {"a": {"b": 1, "c": [2, 3]}}
+    with pytest.raises(ValueError, match=message):
+        tree.map(lambda x, y: x, t, other)
+
+
+@given(trees(st.integers()))
+def test_unflatten_inverts_leaves(t):
+    found = tree.leaves(t)
+    assert found == [leaf for _, leaf in tree.items(t)]
+    assert tree.unflatten(t, found) == t
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_unflatten_counts_the_leaves(count):
+    with pytest.raises(ValueError, match=f"2 leaves, got {count}"):
+        tree.unflatten({"a": 1, "b": [2]}, [0] * count)
+
+
+def test_check_like_returns_the_tree_in_the_expected_order():
+    a, b = np.zeros((2, 3)), np.float64(1)
+    checked = tree.check_like({"a": a, "b": np.array(0.0)}, {"b": b, "a": a}, "grads")
+    assert list(checked) == ["a", "b"]
+    assert checked["a"] is a and checked["b"] is b
+
+
+@pytest.mark.parametrize(
+    ("got", "error", "message"),
+    [
+        (np.zeros((3, 2), "f4"), ValueError, r"grads at a.1: expected float32 \(2, 3\), got .*2\)"),
+        (np.zeros((2, 3), "f8"), TypeError, r"at a.1: expected float32 \(2, 3\), got float64 \("),
+        (0.5, TypeError, r"at a.1: expected float32 \(2, 3\), got a leaf \(float\)"),
+        (None, ValueError, r"grads: trees differ at a.1: expected float32 \(2, 3\), got None"),
+    ],
+)
+def test_check_like_names_what_and_where(got, error, message):
+    expected = {"a": [np.zeros(2), np.zeros((2, 3), np.float32)]}
+    with pytest.raises(error, match=message):
+        tree.check_like(expected, {"a": [np.zeros(2), got]}, "grads")
+
+
+@given(trees(arrays))
+def test_flatten_copies_and_flat_view_finds_the_flat_array(t):
+    found = tree.leaves(t)
+    if not found:
+        with pytest.raises(ValueError, match="without a leaf"):
+            tree.flatten(t)
+        assert tree.flat_view(t) is None
+        return
+    flat, views = tree.flatten(t)
+    assert flat.shape == (sum(leaf.size for leaf in found),) and flat.dtype == np.float32
+    tree.map(np.testing.assert_array_equal, t, views)
+    assert not any(np.shares_memory(flat, leaf) for leaf in found)
+    flat += 1
+    tree.map(lambda leaf, view: np.testing.assert_array_equal(leaf + 1, view), t, views)
+    if flat.size:
+        view = tree.flat_view(views)
+        assert view.shape == flat.shape and np.shares_memory(view, flat)
+        view[-1] = 7
+        assert flat[-1] == 7
+
+
+def test_flat_view_of_a_part_of_a_buffer():
+    _, views = tree.flatten({"a": np.arange(4.0).reshape(2, 2), "b": np.ones(()), "c": np.ones(3)})
+    np.testing.assert_array_equal(tree.flat_view([views["b"], views["c"]]), np.ones(4))
+    rows = np.arange(12.0).reshape(2, 6)  # one flat tree a row
+    second = tree.unravel({"a": np.empty((2, 2)), "b": np.empty(2)}, rows[1])
+    np.testing.assert_array_equal(tree.flat_view(second), rows[1])
+
+
+def _cases():
+    flat, views = tree.flatten({"a": np.zeros((2, 3)), "b": np.zeros((2, 2)), "c": np.zeros(2)})
+    a, b, c = views.values()
+    memory = bytearray(32)
+    halves = [np.frombuffer(memory, offset=offset, count=2) for offset in (0, 16)]
+    return {
+        "another order": [b, a, c],
+        "a gap": [a, c],
+        "twice the same": [a, a],
+        "an array of its own": [a, b.copy(), c],
+        "not contiguous": [a, b.T, c],
+        "a strided view": [flat[::2]],
+        "another dtype": [a.view(np.int64), b],
+        "owns its memory": [flat],
+        "a scalar": [a, np.float64(0)],
+        "not an array": [a, 0.0],
+        "neighbours of two bases": [half[:] for half in halves],
+        "a buffer of bytes": [np.frombuffer(b"12345678")],
+        "a strided base": [np.zeros((4, 4))[:, :2]],
+        "a base in Fortran order": [np.zeros((4, 4), order="F").T],
+        "only empty arrays": [np.zeros((2, 0))[:1]],
+        "empty": {},
+    }
+
+
+@pytest.mark.parametrize("case", _cases())
+def test_flat_view_is_none_for(case):
+    assert tree.flat_view(_cases()[case]) is None
+
+
+def test_flatten_refuses_what_one_flat_array_cannot_hold():
+    f4, f8 = np.zeros(1, np.float32), np.zeros(1)
+    with pytest.raises(TypeError, match=r"got float32 at a and float64 at b\.0"):
+        tree.flatten({"a": f4, "b": [f8]})
+    with pytest.raises(TypeError, match=r"expected an array at b, got a leaf \(float\)"):
+        tree.flatten({"a": f8, "b": 1.0})
+    with pytest.raises(ValueError, match="holds 2 elements, flat has shape"):
+        tree.unravel({"a": f4, "b": f8}, np.zeros(3))
