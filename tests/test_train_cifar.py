@@ -1,0 +1,493 @@
+"""The training script: its results, its resumption to the bit, and what it says to bad input."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import train_cifar
+from minigraph import data, tree
+from minigraph.serialize import load, save
+from minigraph.data import synthetic
+
+RESULTS = {"config.json", "metrics.jsonl", "summary.json", "curves.png", "confusion.png", "checkpoint.npz"}
+SMALL = synthetic.draw(train=300, test=60)
+PNG = b"\x89PNG\r\n\x1a\n"
+
+# A model with all that a checkpoint has to bring back: state, momentum, random operations.
+NOISY = """
+import numpy as np, minigraph as mg
+from models import mlp
+
+def init(rng):
+    params, _ = mlp.init(rng, hidden=16)
+    return params, {"mean": np.zeros(3, np.float32), "var": np.ones(3, np.float32)}
+
+def apply(params, state, x, *, train):
+    x, mean, var = mg.batch_norm(x, None, None, state["mean"], state["var"], train=train)
+    logits, _ = mlp.apply(params, {}, mg.dropout(x, 0.2, train=train), train=train)
+    return logits, {"mean": mean, "var": var}
+"""
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """The data, cut down so that an epoch takes a moment."""
+    load = data.load
+
+    def load_small(dataset, directory):
+        if dataset == "synthetic" and directory is None:
+            return SMALL
+        return load(dataset, directory)
+
+    monkeypatch.setattr(data, "load", load_small)
+
+
+@pytest.fixture(autouse=True)
+def quick_figures(monkeypatch):
+    """Figures are built but not rendered, which takes longer than the training; returns the function that does."""
+    render = train_cifar.save_figure
+    monkeypatch.setattr(train_cifar, "save_figure", lambda path, fig: path.write_bytes(PNG))
+    return render
+
+
+@pytest.fixture
+def noisy(monkeypatch, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "noisy.py").write_text(NOISY)
+    monkeypatch.setattr(train_cifar.models, "__path__", [*train_cifar.models.__path__, str(folder)])
+    yield "noisy"
+    sys.modules.pop("models.noisy", None)
+
+
+def train(out, *options, model="mlp", epochs=2):
+    settings = ["--dataset", "synthetic", "--model", model, "--epochs", str(epochs), "--batch-size", "64"]
+    return train_cifar.main([*settings, "--out", str(out), *options])
+
+
+def refused(capsys, status):
+    """The message of a run that was refused: one line."""
+    assert status == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("train_cifar.py: error: ")
+    return lines[0]
+
+
+def read_rows(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def content(out):
+    """The checkpoint without what a clock says."""
+    saved = load(out / "checkpoint.npz")
+    for row in (*saved["history"], saved["sums"]):
+        row["seconds"] = row["images_per_second"] = None
+    return saved
+
+
+def equal(a, b):
+    """Whether two checkpoints are equal to the bit."""
+    rows = [[(path, np.asarray(leaf)) for path, leaf in tree.items(t)] for t in (a, b)]
+    return len(rows[0]) == len(rows[1]) and all(
+        p == q and x.dtype == y.dtype and x.tobytes() == y.tobytes() for (p, x), (q, y) in zip(*rows, strict=True)
+    )
+
+
+def interrupt(monkeypatch, step):
+    """Ctrl-C in the middle of a step, counted from 1."""
+    check = train_cifar.check_finite
+
+    def check_and_interrupt(loss, now, *rest):
+        nonlocal step
+        check(loss, now, *rest)
+        if now["optimizer"]["step"] == step:
+            step = None  # a second Ctrl-C would not wait for the checkpoint
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(train_cifar, "check_finite", check_and_interrupt)
+
+
+# ---------------------------------------------------------------- what a run leaves
+
+
+def test_results(tmp_path, capsys, monkeypatch, quick_figures):
+    monkeypatch.setattr(train_cifar, "save_figure", quick_figures)
+    out = tmp_path / "deep" / "out"
+    assert train(out, "--seed", "3") == 0
+    assert {path.name for path in out.iterdir()} == RESULTS
+
+    config = json.loads((out / "config.json").read_text())
+    assert config["seed"] == 3 and config["batch_size"] == 64 and config["val"] == 30
+    rows = read_rows(out)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [row["step"] for row in rows] == [5, 10]
+    assert all(0 <= row[k] <= 1 for row in rows for k in ("train_accuracy", "val_accuracy"))
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary.keys() >= {
+        "dataset", "model", "preset", "parameters", "epochs", "seed", "train_seconds", "images_per_second",
+        "test_accuracy", "minigraph_version",
+    }  # fmt: skip
+    assert summary["parameters"] == 3072 * 128 + 128 + 128 * 10 + 10
+    assert summary["epochs"] == 2 and summary["seed"] == 3 and summary["model"] == "mlp"
+    for name in ("curves.png", "confusion.png"):
+        image = (out / name).read_bytes()
+        assert image.startswith(PNG) and len(image) > 10_000
+    captured = capsys.readouterr()
+    assert captured.err == ""  # not a terminal: no bar
+    assert "epoch  2/2" in captured.out and f"test accuracy {summary['test_accuracy']:.2%}" in captured.out
+
+
+def test_the_test_accuracy_is_that_of_the_saved_parameters(tmp_path):
+    train(tmp_path)
+    saved = load(tmp_path / "checkpoint.npz")
+    model = train_cifar.load_model("mlp")
+    loader = data.Loader(SMALL.test_images, SMALL.test_labels, 60)
+    ((x, y),) = loader
+    logits, _ = model.apply(saved["params"], saved["state"], x, train=False)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["test_accuracy"] == (logits.argmax(-1) == y).mean()
+
+
+def test_the_synthetic_set_is_announced_everywhere(tmp_path, capsys):
+    train(tmp_path, epochs=1)
+    output = capsys.readouterr().out
+    notice = data.SYNTHETIC_NOTICE
+    assert output.index(notice) < output.index("epoch  1/1") < output.rindex(notice)
+    results = [json.loads((tmp_path / name).read_text()) for name in ("config.json", "summary.json")]
+    for result in (*results, *read_rows(tmp_path), load(tmp_path / "checkpoint.npz")):
+        assert result["dataset"] == "synthetic"
+        assert result["notice"] == notice
+    fig = train_cifar.figure(results[1], 4, 4)
+    assert "SYNTHETIC" in fig.get_suptitle() and fig.get_supxlabel() == notice
+
+
+def test_the_real_set_is_not_called_synthetic(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *_: dataclasses.replace(SMALL, name="cifar10"))
+    train(tmp_path, epochs=1)
+    assert "synthetic" not in capsys.readouterr().out.lower()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["dataset"] == "cifar10" and "notice" not in summary
+    fig = train_cifar.figure(summary, 4, 4)
+    assert "CIFAR-10" in fig.get_suptitle() and fig.get_supxlabel() == ""
+
+
+def test_the_confusion_matrix_is_of_true_rows_and_predicted_columns(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(train_cifar, "save_figure", lambda path, fig: figures.append(fig))
+    summary = {"dataset": "cifar10", "model": "m", "test_accuracy": 0.5}
+    train_cifar.plot_confusion(tmp_path, np.array([0, 0, 0, 0, 1]), np.array([0, 1, 1, 1, 1]), ["a", "b", "c"], summary)
+    (axes,) = figures[0].axes
+    assert axes.images[0].get_array().tolist() == [[25, 75, 0], [0, 100, 0], [0, 0, 0]]
+    assert axes.get_ylabel().startswith("true") and axes.get_xlabel().startswith("predicted")
+
+
+def test_presets_set_defaults_and_options_override_them(tmp_path):
+    quick = train_cifar.PRESETS["quick"]
+    assert train_cifar.main(
+        ["--preset", "quick", "--dataset", "synthetic", "--model", "mlp", "--batch-size", "100", "--out", str(tmp_path)]
+    ) == 0  # fmt: skip
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["preset"] == "quick" and config["epochs"] == quick.epochs != train_cifar.PRESETS["default"].epochs
+    assert config["batch_size"] == 100
+
+
+def test_a_run_is_repeatable_and_depends_on_its_seed(tmp_path, noisy):
+    for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        train(tmp_path / name, "--seed", seed, model=noisy)
+    a, b, c = (content(tmp_path / name) for name in "abc")
+    assert equal(a, b)
+    assert not equal(a["params"], c["params"])
+
+
+def test_no_validation(tmp_path):
+    assert train(tmp_path, "--val", "0") == 0
+    assert [row["val_loss"] for row in read_rows(tmp_path)] == [None, None]
+
+
+def test_default_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--dataset", "synthetic", "--model", "mlp", "--epochs", "1"]
+    assert train_cifar.main(options) == 0
+    (out,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in out.iterdir()} == RESULTS
+
+
+def test_the_cnn_learns(tmp_path):
+    assert train(tmp_path, "--batch-size", "20", "--val", "0", model="cnn", epochs=3) == 0
+    rows = read_rows(tmp_path)
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+
+
+def test_draw(tmp_path, capsys):
+    assert train(tmp_path, "--draw", epochs=1) == 0
+    assert "matmul" in (tmp_path / "graph.dot").read_text()
+    svg = tmp_path / "graph.svg"
+    assert svg.is_file() or "Graphviz" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- stopped and resumed
+
+
+@pytest.mark.parametrize("step", [1, 3, 5, 8, 10], ids="step {}".format)
+def test_interrupted_and_resumed_is_uninterrupted_to_the_bit(step, tmp_path, noisy, monkeypatch, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(whole, model=noisy) == 0  # 2 epochs of 5 steps
+
+    with monkeypatch.context() as patch:
+        interrupt(patch, step)
+        assert train(parts, model=noisy) == 130
+    assert capsys.readouterr().err == f"interrupted: go on with --resume {parts}\n"
+    assert int(load(parts / "checkpoint.npz")["optimizer"]["step"]) == step
+    assert not (parts / "summary.json").exists()
+
+    assert train_cifar.main(["--resume", str(parts)]) == 0
+    assert equal(content(whole), content(parts))
+    assert {path.name for path in parts.iterdir()} == RESULTS
+    for a, b in zip(read_rows(whole), read_rows(parts), strict=True):
+        assert {**a, "seconds": 0, "images_per_second": 0} == {**b, "seconds": 0, "images_per_second": 0}
+    a, b = (json.loads((out / "summary.json").read_text()) for out in (whole, parts))
+    assert a["test_accuracy"] == b["test_accuracy"] and a["test_loss"] == b["test_loss"]
+
+
+def test_ctrl_c_in_a_process_of_its_own(tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, train_cifar.__file__, "--dataset", "synthetic", "--model", "mlp", "--batch-size", "16"]
+    process = subprocess.Popen(
+        [*command, "--epochs", "1000", "--out", out], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    metrics = out / "metrics.jsonl"
+    while not metrics.exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == f"interrupted: go on with --resume {out}\n"
+    saved = load(out / "checkpoint.npz")
+    assert len(saved["history"]) == len(read_rows(out)) >= 1
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch, capsys):
+    def interrupt_twice(*_):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(train_cifar, "check_finite", interrupt_twice)
+    assert train(tmp_path) == 130
+    assert int(load(tmp_path / "checkpoint.npz")["optimizer"]["step"]) == 0  # the one from the start
+
+
+def test_resuming_a_finished_run_makes_its_report_again(tmp_path):
+    train(tmp_path)
+    before = content(tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    (tmp_path / "summary.json").unlink()
+    assert train_cifar.main(["--resume", str(tmp_path)]) == 0
+    assert equal(before, content(tmp_path))
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+
+
+def test_resume_does_not_fall_back_to_another_data_set(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(data, "load", lambda *of: asked.append(of) or dataclasses.replace(SMALL, name="cifar10"))
+    train_cifar.main(["--model", "mlp", "--epochs", "1", "--out", str(tmp_path)])
+    train_cifar.main(["--resume", str(tmp_path), "--data", "elsewhere"])
+    assert asked == [("auto", None), ("cifar10", "elsewhere")]
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lr", "nan"], "--lr is nan"),
+        (["--lr", "inf"], "--lr is inf"),
+        (["--lr", "0"], "--lr is 0.0, expected a number above 0"),
+        (["--lr", "-0.1"], "--lr is -0.1"),
+        (["--lr", "fast"], "--lr: invalid float value: 'fast'"),
+        (["--epochs", "0"], "--epochs is 0"),
+        (["--epochs", "-1"], "--epochs is -1"),
+        (["--epochs", "1.5"], "--epochs: invalid int value"),
+        (["--batch-size", "0"], "--batch-size is 0"),
+        (["--momentum", "1"], "--momentum is 1.0"),
+        (["--momentum", "nan"], "--momentum is nan"),
+        (["--weight-decay", "-1"], "--weight-decay is -1.0"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--threads", "0"], "--threads is 0"),
+        (["--val", "-1"], "--val is -1"),
+        (["--val", "300"], "val is 300, expected 0 <= val < 300"),
+        (["--preset", "slow"], "'slow' (choose from"),
+        (["--model", "lstm"], "'lstm' (choose from"),
+        (["--dataset", "mnist"], "'mnist' (choose from"),
+        (["--learning-rate", "1"], "--learning-rate"),
+        (["--data", "elsewhere"], "elsewhere"),
+        (["--dataset", "cifar10", "--data", "elsewhere"], "elsewhere: no such directory"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options(options, message, tmp_path, capsys):
+    out = tmp_path / "out"
+    line = refused(capsys, train_cifar.main(["--dataset", "synthetic", "--model", "mlp", *options, "--out", str(out)]))
+    assert message in line
+    assert not out.exists()
+
+
+def test_an_unknown_model_lists_the_models(capsys):
+    line = refused(capsys, train_cifar.main(["--model", "lstm"]))
+    assert "cnn" in line and "mlp" in line
+
+
+def test_a_module_that_is_no_model(tmp_path, capsys, monkeypatch):
+    (tmp_path / "empty.py").write_text("")
+    monkeypatch.setattr(train_cifar.models, "__path__", [str(tmp_path)])
+    assert "functions init and apply" in refused(capsys, train(tmp_path / "out", model="empty"))
+
+
+def test_corrupt_data(tmp_path, capsys):
+    (tmp_path / "cifar-10-batches-bin").mkdir()
+    for name in ("data_batch_1.bin", "test_batch.bin"):
+        (tmp_path / "cifar-10-batches-bin" / name).write_bytes(b"\0" * 3073)
+    status = train_cifar.main(["--data", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert "data_batch_1.bin: truncated, corrupt" in refused(capsys, status)
+
+
+def test_a_directory_in_use_is_left_alone(tmp_path, capsys):
+    assert train(tmp_path, epochs=1) == 0
+    capsys.readouterr()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert f"{tmp_path} is not empty" in refused(capsys, train(tmp_path, epochs=1))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_directory_that_cannot_be_made(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(capsys, train(tmp_path / "file", epochs=1))
+    assert "file/out" in refused(capsys, train(tmp_path / "file" / "out", epochs=1))
+
+
+def test_a_disk_that_is_full_from_the_start(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "fsync", full_disk)
+    line = refused(capsys, train(tmp_path))
+    assert "config.json was not written: No space left on device" in line
+
+
+def test_a_disk_that_fills_up_costs_only_what_is_not_written_yet(tmp_path, capsys, monkeypatch):
+    keep = train_cifar.save
+
+    def save_once_more(path, content):
+        if len(content["history"]) == 2:
+            monkeypatch.setattr(os, "fsync", full_disk)
+        keep(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_cifar, "save", save_once_more)
+        line = refused(capsys, train(tmp_path))
+    assert "checkpoint.npz" in line and "No space left on device" in line
+    assert len(load(tmp_path / "checkpoint.npz")["history"]) == len(read_rows(tmp_path)) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "metrics.jsonl", "checkpoint.npz"}
+
+    monkeypatch.undo()
+    monkeypatch.setattr(data, "load", lambda *_: SMALL)
+    assert train_cifar.main(["--resume", str(tmp_path)]) == 0
+    assert train(tmp_path / "whole") == 0
+    assert equal(content(tmp_path), content(tmp_path / "whole"))
+
+
+def full_disk(fd):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_run_that_diverges_keeps_the_last_good_checkpoint(tmp_path, capsys, monkeypatch):
+    Loader = data.Loader
+
+    class Diverging(Loader):
+        """In the second epoch the images are so bright that the loss overflows."""
+
+        def epoch(self, epoch, start=0):
+            for x, y in super().epoch(epoch, start):
+                yield (x * np.float32(1e30) if self.shuffle and epoch == 1 else x), y
+
+    monkeypatch.setattr(data, "Loader", Diverging)
+    line = refused(capsys, train(tmp_path, epochs=3))
+    assert "diverged" in line and "--lr" in line and str(tmp_path) in line
+    saved = load(tmp_path / "checkpoint.npz")
+    assert len(saved["history"]) == len(read_rows(tmp_path)) == 1
+    assert all(np.isfinite(leaf).all() for leaf in tree.leaves(saved["params"]))
+
+
+def test_a_huge_learning_rate(tmp_path, capsys):
+    assert "try a smaller --lr than 1e+30" in refused(capsys, train(tmp_path, "--lr", "1e30"))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [(["--lr", "1"], "lr"), (["--epochs", "9"], "epochs"), (["--model", "cnn"], "model"), (["--out", "x"], "out")],
+    ids=["lr", "epochs", "model", "out"],
+)
+def test_resume_keeps_the_settings_of_the_run(options, named, tmp_path, capsys):
+    train(tmp_path, epochs=1)
+    capsys.readouterr()
+    before = (tmp_path / "checkpoint.npz").read_bytes()
+    line = refused(capsys, train_cifar.main(["--resume", str(tmp_path), *options]))
+    assert "--resume takes the settings of the run" in line and f"--{named}" in line
+    assert (tmp_path / "checkpoint.npz").read_bytes() == before
+
+
+def test_resume_without_a_checkpoint(tmp_path, capsys):
+    assert "no such checkpoint" in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
+
+
+def test_resume_of_a_damaged_checkpoint(tmp_path, capsys):
+    train(tmp_path, epochs=1)
+    capsys.readouterr()
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "not a readable checkpoint" in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
+
+
+@pytest.mark.parametrize("tree", [[1, 2], {"params": np.zeros(3)}, "x"], ids=["list", "part", "str"])
+def test_resume_of_a_checkpoint_of_something_else(tree, tmp_path, capsys):
+    save(tmp_path / "checkpoint.npz", tree)
+    assert "no checkpoint of this version" in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
+
+
+@pytest.mark.parametrize("part", ["params", "optimizer"])
+def test_resume_of_a_checkpoint_of_another_model(part, tmp_path, capsys):
+    train(tmp_path, epochs=1)
+    capsys.readouterr()
+    path = tmp_path / "checkpoint.npz"
+    saved = load(path)
+    at = saved[part] if part == "params" else saved[part]["velocity"]
+    at["hidden"]["w"] = at["hidden"]["w"][:, :64]
+    save(path, saved)
+    before = path.read_bytes()
+    line = refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
+    assert "of another model" in line and "hidden.w" in line
+    assert path.read_bytes() == before
+
+
+def test_a_missing_package_is_named_before_anything_is_done(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train_cifar, "find_spec", lambda name: None if name == "matplotlib" else name)
+    line = refused(capsys, train(tmp_path / "out"))
+    assert "matplotlib is missing: pip install" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_names_every_option(capsys):
+    with pytest.raises(SystemExit) as end:
+        train_cifar.main(["--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for option in (
+        "preset", "model", "dataset", "data", "epochs", "batch-size", "lr", "momentum", "weight-decay", "val", "seed",
+        "threads", "out", "resume", "draw",
+    ):  # fmt: skip
+        assert f"--{option} " in text
