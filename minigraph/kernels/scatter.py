@@ -19,6 +19,9 @@ def scatter(values: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarra
     if "i" not in kinds:  # slices, ints and masks name no entry twice
         out[index] = values
         return out
+    if len(shape) == 1:
+        np.add.at(out, index, values)
+        return out
     # np.add.at is fast for flat arrays alone. The flat positions are those of a map of consecutive numbers, indexed
     # like x; the axes that the index does not reach ride along as rows.
     reached = sum({"b": np.ndim(e), "n": 0}.get(k, 1) for e, k in zip(entries, kinds, strict=True))

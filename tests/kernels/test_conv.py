@@ -1,0 +1,242 @@
+"""Every convolution algorithm against a naive loop, the gradients against the adjoint identity and against loops."""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minigraph.kernels import conv, memory, winograd
+
+SAME = ((1, 1), (1, 1))
+
+
+def case(N=2, size=(6, 5), C=2, K=3, kernel=(3, 3), stride=(1, 1), padding=SAME, dilation=(1, 1), groups=1):
+    return dict(N=N, size=size, C=C, K=K, kernel=kernel, stride=stride, padding=padding,
+                dilation=dilation, groups=groups)
+
+
+def options(c):
+    return {k: c[k] for k in ("stride", "padding", "dilation", "groups")}
+
+
+def arrays(c, dtype=np.float64, seed=0):
+    """x, w and a cotangent g of the output, standard normal."""
+    rng = np.random.default_rng(seed)
+    out = conv.output_size(c["size"], c["kernel"], c["stride"], c["padding"], c["dilation"])
+    shapes = (
+        (c["N"], *c["size"], c["C"]),
+        (*c["kernel"], c["C"] // c["groups"], c["K"]),
+        (c["N"], *out, c["K"]),
+    )
+    return tuple(rng.standard_normal(s).astype(dtype) for s in shapes)
+
+
+def naive(x, w, g, c):
+    """y, gx, gw by the definition, one multiplication at a time in its three roles."""
+    (sh, sw), ((pt, _), (pl, _)), (dh, dw) = c["stride"], c["padding"], c["dilation"]
+    Kg, Cg = c["K"] // c["groups"], c["C"] // c["groups"]
+    y, gx, gw = np.zeros(g.shape), np.zeros(x.shape), np.zeros(w.shape)
+    for i, j, p, q in np.ndindex(*g.shape[1:3], *c["kernel"]):
+        h, v = i * sh + p * dh - pt, j * sw + q * dw - pl
+        if not (0 <= h < x.shape[1] and 0 <= v < x.shape[2]):
+            continue
+        for k in range(c["K"]):
+            for a in range(Cg):
+                ch = k // Kg * Cg + a
+                y[:, i, j, k] += x[:, h, v, ch] * w[p, q, a, k]
+                gx[:, h, v, ch] += g[:, i, j, k] * w[p, q, a, k]
+                gw[p, q, a, k] += x[:, h, v, ch] @ g[:, i, j, k]
+    return y, gx, gw
+
+
+def run(x, w, g, c, algorithm):
+    o = options(c)
+    return (
+        conv.conv2d(x, w, **o, algorithm=algorithm),
+        conv.conv2d_input_grad(g, w, x.shape[1:3], **o, algorithm=algorithm),
+        conv.conv2d_weight_grad(x, g, w.shape[:2], **o, algorithm=algorithm),
+    )
+
+
+pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+pads = st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 2)
+
+
+@st.composite
+def cases(draw, winograd_only=False):
+    groups = 1 if winograd_only else draw(st.integers(1, 3))
+    kernel = (3, 3) if winograd_only else draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    stride = (1, 1) if winograd_only else draw(pairs)
+    dilation = (1, 1) if winograd_only else draw(pairs)
+    padding = draw(pads)
+    least = [max(1, d * (k - 1) + 1 - sum(p)) for k, d, p in zip(kernel, dilation, padding, strict=True)]
+    size = tuple(draw(st.integers(n, n + 9)) for n in least)
+    return case(
+        N=draw(st.integers(0, 3)), size=size, C=groups * draw(st.integers(1, 3)),
+        K=groups * draw(st.integers(1, 3)), kernel=kernel, stride=stride, padding=padding,
+        dilation=dilation, groups=groups,
+    )
+
+
+@given(cases())
+@settings(deadline=None, derandomize=True, max_examples=60)
+def test_im2col_and_the_rule_are_the_definition(c):
+    x, w, g = arrays(c)
+    want = naive(x, w, g, c)
+    for algorithm in ("im2col", None):
+        for got, expected in zip(run(x, w, g, c, algorithm), want, strict=True):
+            assert got.shape == expected.shape
+            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
+
+
+@given(cases(winograd_only=True))
+@settings(deadline=None, derandomize=True, max_examples=60)
+def test_winograd_is_the_definition(c):
+    x, w, g = arrays(c)
+    for got, expected in zip(run(x, w, g, c, "winograd"), naive(x, w, g, c), strict=True):
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("algorithm", conv.ALGORITHMS)
+@pytest.mark.parametrize("padding", [SAME, ((1, 0), (1, 0)), ((0, 0), (0, 0)), ((2, 2), (0, 2))])
+@pytest.mark.parametrize("side", [3, 7, 8, 15])
+def test_gradients_are_the_adjoints(algorithm, padding, side):
+    """<g, conv(x, w)> = <gx, x> = <gw, w>, in shapes large enough for several blocks and cut tiles."""
+    c = case(N=5, size=(side, side), C=17, K=19, padding=padding)
+    x, w, g = arrays(c)
+    y, gx, gw = run(x, w, g, c, algorithm)
+    np.testing.assert_allclose(np.vdot(gx, x), np.vdot(g, y), rtol=1e-10)
+    np.testing.assert_allclose(np.vdot(gw, w), np.vdot(g, y), rtol=1e-10)
+
+
+@pytest.mark.parametrize("block", [1, 1 << 12, 1 << 30])
+@pytest.mark.parametrize("algorithm", conv.ALGORITHMS)
+def test_results_do_not_depend_on_the_block(monkeypatch, algorithm, block):
+    c = case(N=7, size=(9, 8), C=4, K=5)
+    x, w, g = arrays(c)
+    want = naive(x, w, g, c)
+    monkeypatch.setattr(conv, "BLOCK", block)
+    monkeypatch.setattr(winograd, "BLOCK", block)
+    for got, expected in zip(run(x, w, g, c, algorithm), want, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("algorithm", conv.ALGORITHMS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_inputs_untouched_and_any_strides(algorithm, dtype):
+    c = case(N=3, size=(8, 7), C=4, K=6)
+    x, w, g = arrays(c, dtype)
+    want = run(x, w, g, c, algorithm)
+    strided = []
+    for a in (x, w, g):
+        wide = np.zeros((a.shape[3], a.shape[1], 2 * a.shape[0], a.shape[2]), dtype)
+        view = wide.transpose(2, 1, 3, 0)[::-2]
+        view[...] = a
+        strided.append(view)
+    before = [a.copy() for a in strided]
+    for got, expected in zip(run(*strided, c, algorithm), want, strict=True):
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 if dtype == np.float64 else 1e-4)
+    for a, b in zip(strided, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_results_are_not_recycled_while_held():
+    """The pool gives a block again only when no array uses it."""
+    c = case(N=64, size=(16, 16), C=16, K=16)
+    x, w, _ = arrays(c, np.float32)
+    first = conv.conv2d(x, w, padding=SAME)
+    kept = first.copy()
+    second = conv.conv2d(2 * x, w, padding=SAME)
+    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_allclose(second, 2 * kept, rtol=0, atol=1e-4)
+
+
+def test_threads_do_not_share_scratch():
+    c = case(N=16, size=(16, 16), C=24, K=24)
+    x, w, g = arrays(c, np.float32)
+    want = run(x, w, g, c, None)
+    wrong = []
+
+    def work():
+        for _ in range(5):
+            got = run(x, w, g, c, None)
+            wrong.extend(not np.array_equal(a, b) for a, b in zip(got, want, strict=True))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == [False] * 45
+
+
+def test_an_algorithm_that_cannot_do_it_says_why():
+    x, w, _ = arrays(case(stride=(2, 1)))
+    with pytest.raises(ValueError, match=r"'winograd' needs stride 1.*\(2, 1\)"):
+        conv.conv2d(x, w, (2, 1), SAME, algorithm="winograd")
+    x, w, _ = arrays(case(kernel=(1, 3)))
+    with pytest.raises(ValueError, match=r"'winograd' needs kernels .*\(1, 3\)"):
+        conv.conv2d(x, w, padding=SAME, algorithm="winograd")
+    with pytest.raises(ValueError, match="one of .*'im2col'.* got 'fft'"):
+        conv.conv2d(x, w, padding=SAME, algorithm="fft")
+
+
+# Winograd's matrices
+
+TILES = [(m, r) for r in (2, 3, 4, 5) for m in range(1, winograd.LARGEST - r + 2)]
+
+
+@pytest.mark.parametrize(("m", "r"), TILES)
+def test_cook_toom_is_an_identity(m, r):
+    """y = A^T [(G w) * (B^T d)] is the correlation of d and w: exactly, for every pair of unit vectors."""
+    A, B, G = winograd.cook_toom(m, r)
+    a = m + r - 1
+    for i in range(m):
+        for d in range(a):
+            for w in range(r):
+                got = sum((A[p][i] * G[p][w] * B[d][p] for p in range(a)), Fraction(0))
+                assert got == (d == i + w)
+
+
+@pytest.mark.parametrize(("m", "r"), TILES)
+def test_data_matrices_are_exact_in_float32(m, r):
+    for matrix in winograd.cook_toom(m, r)[:2]:
+        for v in (v for row in matrix for v in row):
+            assert Fraction(float(np.float32(float(v)))) == v
+
+
+# Largest error over largest value, 64 channels: three times what was measured.
+ERRORS = {2: 1e-6, 3: 3e-6, 4: 1e-5, 5: 3e-5, 6: 6e-5}
+
+
+@pytest.mark.parametrize("m", ERRORS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_winograd_error(m, dtype):
+    c = case(N=2, size=(12, 12), C=64, K=8)
+    x, w, g = arrays(c)
+    want = run(x, w, g, c, "im2col")
+    x, w, g = (a.astype(dtype) for a in (x, w, g))
+    y = winograd.forward(x, w, SAME, (m, m))
+    gx, gw = winograd.gradients(g, x, w, x.shape, w.shape, SAME, (m, m))
+    scale = 1 if dtype == np.float32 else 2.0**-28
+    for got, expected in zip((y, gx, gw), want, strict=True):
+        assert np.abs(got - expected).max() <= ERRORS[m] * scale * np.abs(expected).max()
+
+
+def test_memory_is_recycled_once_free():
+    a = memory.empty((1 << 18,), np.float32)
+    address = a.ctypes.data
+    view = a[3:7]
+    del a
+    b = memory.empty((1 << 18,), np.float32)
+    assert b.ctypes.data != address  # `view` still holds it
+    del view
+    c = memory.empty((512, 512), np.float32)
+    assert c.ctypes.data == address
