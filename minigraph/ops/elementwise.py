@@ -17,6 +17,11 @@ def value(x: Any) -> Any:
     return x.data if type(x) is Tensor else x
 
 
+def arrays(a: Any, b: Any) -> tuple[Any, Any]:
+    """Operands that came as lists of numbers as arrays, for rules that ask for their shapes or compare them."""
+    return np.asarray(a) if type(a) in (list, tuple) else a, np.asarray(b) if type(b) in (list, tuple) else b
+
+
 # ---------------------------------------------------------------- arithmetic
 
 
@@ -85,6 +90,8 @@ def power(a, b):
 
 @power.vjp
 def _(g, y, a, b):
+    a, b = arrays(a, b)
+
     def in_a():  # b a^(b-1); the exponent 0 is taken as b a^1 = 0, which is finite at a = 0
         if isinstance(b, (int, float)):
             return g * (b * a ** (b - 1 if b else 1))
@@ -270,13 +277,17 @@ def _(g, _y, x):
 @primitive
 def silu(x):
     """x sigmoid(x), also called swish (Hendrycks & Gimpel 2016; Ramachandran et al. 2017)."""
-    return x * special.sigmoid(x)
+    return special.silu(x)
 
 
 @silu.vjp
-def _(g, y, x):  # d(x s) = s + x s (1 - s) = s + y (1 - s)
-    s = sigmoid(x)
-    return g * (s + y * (1 - s))
+def _(g, _y, x):  # with s = sigmoid(x): s + x s (1 - s)
+    return special.silu_grad(g, x)
+
+
+@silu.define_composite
+def _(x):
+    return x * sigmoid(x)
 
 
 @primitive
@@ -299,16 +310,14 @@ def gelu(x, approximate=False):
 
     With `approximate`, their tanh form: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
     """
-    if approximate:
-        return 0.5 * x * (1 + np.tanh(_C * (x + 0.044715 * x**3)))
-    return 0.5 * x * (1 + special.erf(x * math.sqrt(0.5)))
+    return special.gelu(x, approximate)
 
 
 @gelu.vjp
 def _(g, _y, x, approximate=False):
     if approximate:  # with t = tanh(u): (1 + t) / 2 + x (1 - t^2) u' / 2
-        t = tanh(_C * (x + 0.044715 * x**3))
-        du = _C * (1 + 3 * 0.044715 * x**2)
+        t = tanh(_C * x * (1 + 0.044715 * x * x))
+        du = _C * (1 + 3 * 0.044715 * x * x)
         return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * du)
     cdf = 0.5 * (1 + erf(x * math.sqrt(0.5)))  # Phi + x phi
     pdf = exp(-0.5 * x * x) * (0.5 * _C)
@@ -360,15 +369,16 @@ def _(g, _y, condition, _a, _b):
 def clip(x, low=None, high=None):
     """x held between `low` and `high`. On a bound the gradient goes to x; outside it goes to the bound."""
     if low is None and high is None:
-        raise ValueError("clip: give low, high, or both")
+        raise TypeError("clip: give low, high, or both")
     return np.clip(x, low, high)
 
 
 @clip.vjp
 def _(g, _y, x, low=None, high=None):
     v = value(x)
-    below = False if low is None else v < value(low)
-    above = False if high is None else v > value(high)
+    raised = v if low is None else np.maximum(v, value(low))
+    above = False if high is None else raised > value(high)  # `high` wins where low > high, as in NumPy
+    below = np.logical_and(raised > v, np.logical_not(above))
     inside = np.logical_not(np.logical_or(below, above))
     return lambda: where(inside, g, 0), lambda: where(below, g, 0), lambda: where(above, g, 0)
 
