@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..primitive import primitive
+from .elementwise import arrays
 from .reduce import sum
 from .shape import expand_dims, reshape, transpose
 
@@ -36,6 +38,7 @@ def matmul(a, b):
 
 @matmul.vjp
 def _(g, _y, a, b):  # dA = G B^T, dB = A^T G
+    a, b = arrays(a, b)
     if a.ndim == 1 and b.ndim == 1:
         return lambda: g * b, lambda: g * a
     if a.ndim == 1:  # (k) (..., k, m) -> (..., m)
@@ -49,9 +52,10 @@ def _(g, _y, a, b):  # dA = G B^T, dB = A^T G
             lambda: sum_to(reshape(swap(a) @ expand_dims(g, -1), (*a.shape[:-2], a.shape[-1])), b.shape),
         )
     if b.ndim == 2 and a.ndim > 2:  # one GEMM over all leading axes, not a product each to be summed
+        rows = math.prod(a.shape[:-1])
         return (
             lambda: g @ swap(b),
-            lambda: swap(reshape(a, (-1, a.shape[-1]))) @ reshape(g, (-1, g.shape[-1])),
+            lambda: swap(reshape(a, (rows, a.shape[-1]))) @ reshape(g, (rows, g.shape[-1])),
         )
     return lambda: sum_to(g @ swap(b), a.shape), lambda: sum_to(swap(a) @ g, b.shape)
 

@@ -1,7 +1,10 @@
+# mypy: disable-error-code="has-type"
+# (the tables below name the operations while their import cycle with Tensor is still open)
 """What NumPy's own functions do when they are given a Tensor: the minigraph operation, or a TypeError that names it."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -28,21 +31,27 @@ PREDICATES = {
 
 REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
 
-FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+# NumPy's next positional arguments are dtype= and out=, not ours.
+TO_AXIS = {
     np.sum: reduce.sum, np.mean: reduce.mean, np.var: reduce.var, np.std: reduce.std, np.max: reduce.max,
-    np.min: reduce.min, np.prod: reduce.prod, np.cumsum: reduce.cumsum, np.linalg.norm: reduce.norm,
+    np.min: reduce.min, np.prod: reduce.prod,
+}  # fmt: skip
+
+FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.cumsum: reduce.cumsum,
+    np.linalg.norm: lambda x, ord=None, axis=None, keepdims=False: _norm(x, ord, axis, keepdims),
     np.reshape: shape.reshape, np.transpose: shape.transpose, np.broadcast_to: shape.broadcast_to,
     np.expand_dims: shape.expand_dims, np.squeeze: shape.squeeze, np.flip: shape.flip,
     np.concatenate: shape.concatenate, np.stack: shape.stack, np.split: shape.split, np.take: shape.take,
     np.take_along_axis: shape.take_along_axis, np.where: ew.where, np.clip: ew.clip, np.einsum: linalg.einsum,
-    np.ravel: lambda x: shape.reshape(x, -1), np.swapaxes: lambda x, a, b: _swapaxes(x, a, b),
-    np.moveaxis: lambda x, a, b: _moveaxis(x, a, b), np.dot: lambda a, b: _dot(a, b),
+    np.ravel: lambda x: shape.reshape(x, -1), np.swapaxes: lambda x, *axes: _permuted(np.swapaxes, x, axes),
+    np.moveaxis: lambda x, *axes: _permuted(np.moveaxis, x, axes), np.dot: lambda a, b: _dot(a, b),
 }  # fmt: skip
 
 # Shapes, sizes and positions: read off the arrays, no gradient to lose.
 CONSTANTS = {
-    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like, np.full_like,
-    np.empty_like, np.isclose, np.allclose, np.array_equal, np.count_nonzero, np.nonzero, np.any, np.all,
+    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like, np.empty_like,
+    np.isclose, np.allclose, np.array_equal, np.count_nonzero, np.nonzero, np.any, np.all,
     np.result_type, np.array_repr, np.array_str, np.array2string, np.argwhere, np.searchsorted, np.iscomplexobj,
 }  # fmt: skip
 
@@ -56,12 +65,12 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
         raise TypeError(f"np.{name}.{method} is not defined on Tensors: {hint}")
     if "out" in kwargs:
         raise TypeError(
-            f"np.{name}(..., out=array) and in-place operators cannot put a Tensor into an array: write y = mg.{name}(...)"
+            f"np.{name}(..., out=array) and in-place operators cannot put a Tensor into an array: write y = np.{name}(...)"
         )
     f = UFUNCS.get(ufunc)
     if f is not None:
         if kwargs:
-            raise TypeError(f"np.{name} on a Tensor takes no {', '.join(kwargs)}=: use mg.{name} and mg.where")
+            raise TypeError(f"np.{name} on a Tensor takes no {', '.join(kwargs)}=: use mg.where, or astype")
         return f(*inputs)
     if ufunc not in PREDICATES and any(type(x) is Tensor and x.requires_grad for x in inputs):
         raise TypeError(
@@ -79,18 +88,24 @@ def numpy_function(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     name = f"{f.__module__.replace('numpy', 'np', 1)}.{f.__name__}"
     if f in CONSTANTS:
         return f(*(_data(a) for a in args), **{k: _data(v) for k, v in kwargs.items()})
-    ours = FUNCTIONS.get(f)
-    if ours is None:
+    if f in TO_AXIS:
+        if len(args) > 2:
+            raise TypeError(f"{name} on a Tensor: give keepdims= and ddof= by name, dtype and out are not supported")
+        ours = TO_AXIS[f]
+    elif f in FUNCTIONS:
+        ours = FUNCTIONS[f]
+    else:
         raise TypeError(
             f"{name} is not defined on Tensors: use operations of minigraph ({_close(f.__name__)}), or t.numpy() of a "
             f"Tensor outside the graph"
         )
     try:
         return ours(*args, **kwargs)
-    except TypeError as error:
-        if "unexpected keyword" in str(error):
-            taken = getattr(ours, "__name__", f.__name__)
-            raise TypeError(f"{name} on a Tensor: {error}; see mg.{taken} for what it takes") from None
+    except TypeError:
+        try:
+            inspect.signature(ours).bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{name} on a Tensor: {error}; it takes {inspect.signature(ours)}") from None
         raise
 
 
@@ -110,17 +125,16 @@ def _data(x: Any) -> Any:
     return x.data if type(x) is Tensor else x
 
 
-def _swapaxes(x: Any, a: int, b: int) -> Any:
-    axes = list(range(x.ndim))
-    axes[a], axes[b] = axes[b], axes[a]
-    return shape.transpose(x, axes)
+def _permuted(f: Callable[..., Any], x: Any, axes: tuple[Any, ...]) -> Any:
+    order = f(np.empty(range(x.ndim)), *axes).shape  # an empty array whose lengths are the axes' numbers
+    return shape.transpose(x, order)
 
 
-def _moveaxis(x: Any, source: int, destination: int) -> Any:
-    axes = list(range(x.ndim))
-    moved = axes.pop(source)
-    axes.insert(destination % x.ndim, moved)
-    return shape.transpose(x, axes)
+def _norm(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
+    axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
+    if ord is not None and (len(axes) != 1 or ord not in (1, 2, np.inf)):
+        raise TypeError(f"np.linalg.norm(ord={ord!r}) over {len(axes)} axes is not defined on Tensors; see mg.norm")
+    return reduce.norm(x, ord, axis, keepdims)
 
 
 def _dot(a: Any, b: Any) -> Any:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..primitive import primitive
 from .elementwise import abs as absolute
@@ -30,8 +31,7 @@ def spread(g: Any, shape: tuple[int, ...], axis: Axis) -> Any:
 
 def count(shape: tuple[int, ...], axis: Axis) -> int:
     """How many entries are reduced to one."""
-    results = math.prod(kept(shape, axis))
-    return math.prod(shape) // results if results else 0
+    return math.prod(n for n, k in zip(shape, kept(shape, axis), strict=True) if k == 1)
 
 
 @primitive
@@ -115,18 +115,18 @@ def _shares(x: np.ndarray, y: np.ndarray, axis: Axis) -> np.ndarray:
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The product over `axis`. A tree of multiplications, so that a zero among the factors needs no special case."""
-    shape = kept(np.shape(x), axis)
-    axes = [i for i, n in enumerate(shape) if n == 1]
-    order = [i for i in range(len(shape)) if i not in axes] + axes
-    y = transpose(x, order)
-    y = reshape(y, (*(n for i, n in enumerate(shape) if i not in axes), count(np.shape(x), axis)))
+    shape = np.shape(x)
+    axes = normalize_axis_tuple(range(len(shape)) if axis is None else axis, len(shape), "prod: axis")
+    rest = [i for i in range(len(shape)) if i not in axes]
+    left = tuple(shape[i] for i in rest)
+    y = reshape(transpose(x, (*rest, *axes)), (*left, count(shape, axis)))
     while (n := y.shape[-1]) > 1:
         half = n // 2
         pairs = y[..., :half] * y[..., half : 2 * half]
         y = concatenate([pairs, y[..., 2 * half :]], -1) if n % 2 else pairs
     if y.shape[-1] == 0:  # the empty product
-        return np.ones(shape if keepdims else y.shape[:-1], y.dtype)
-    return reshape(y, shape if keepdims else y.shape[:-1])
+        y = sum(y, -1, keepdims=True) + 1
+    return reshape(y, kept(shape, axis) if keepdims else left)
 
 
 @primitive
@@ -164,7 +164,8 @@ def norm(x: Any, ord: float | None = None, axis: Axis = None, keepdims: bool = F
     Args:
         ord: None or 2 the Euclidean norm (for a matrix: Frobenius), 1 the sum of |x|, inf the largest |x|.
 
-    Where the Euclidean norm is 0 its derivative is taken as 0, the smallest subgradient. ValueError for another ord.
+    Where the Euclidean norm is 0 its derivative is taken as 0, the smallest subgradient; the others follow `abs` and
+    `max`. ValueError for another ord.
     """
     if ord in (None, 2):
         return _norm(x, axis, keepdims)

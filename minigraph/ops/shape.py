@@ -98,9 +98,11 @@ def _(g, _y, _axis, *_xs):
     return (None, *(piece(x, end) for x, end in zip(_xs, ends.tolist(), strict=True)))
 
 
-def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
-    """The arrays one after another along an existing axis; their other axes agree."""
+def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
+    """The arrays one after another along an existing axis, their other axes alike; flattened if axis is None."""
     _check_sequence("concatenate", arrays)
+    if axis is None:
+        arrays, axis = [reshape(a, -1) for a in arrays], 0
     return _concatenate(axis, *arrays)
 
 

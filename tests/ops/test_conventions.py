@@ -1,0 +1,133 @@
+"""What each docstring says of points where there is no derivative, or where a formula would give 0 / 0, exactly."""
+
+import numpy as np
+import pytest
+
+import minigraph as mg
+from minigraph.testing import KinkError, check_vjp
+
+INF = np.inf
+
+
+def gradient(f, *args):
+    """The gradients of the sum of f in each argument, as lists."""
+    tensors = [mg.Tensor(np.asarray(a, float), requires_grad=True) for a in args]
+    mg.sum(f(*tensors)).backward()
+    return [t.grad.data.tolist() for t in tensors]
+
+
+KINKS = [
+    # f, x, gradient, the entry of the kink
+    (mg.relu, [-1.0, 0.0, 2.0], [0, 0, 1]),
+    (mg.abs, [-1.0, 0.0, 2.0], [-1, 0, 1]),
+    (mg.leaky_relu, [-1.0, 0.0, 2.0], [0.01, 0.01, 1]),
+    (lambda x: mg.leaky_relu(x, 0.25), [0.0], [0.25]),
+    (lambda x: mg.elu(x, 0.5), [0.0, 2.0], [0.5, 1]),
+    (lambda x: mg.clip(x, -1, 1), [-2.0, -1.0, 0.0, 1.0, 2.0], [0, 1, 1, 1, 0]),
+    (lambda x: mg.maximum(x, 1.0), [0.0, 1.0, 2.0], [0, 0.5, 1]),
+    (lambda x: mg.minimum(x, 1.0), [0.0, 1.0, 2.0], [1, 0.5, 0]),
+    (mg.max, [3.0, 1.0, 3.0, 3.0], [1 / 3, 0, 1 / 3, 1 / 3]),
+    (mg.min, [3.0, 1.0, 1.0], [0, 0.5, 0.5]),
+    (lambda x: mg.max(x, 1), [[2.0, 2.0], [1.0, 2.0]], [[0.5, 0.5], [0, 1]]),
+    (mg.norm, [0.0, 0.0], [0, 0]),
+    (lambda x: mg.norm(x, axis=1), [[0.0, 0.0], [0.0, -4.0]], [[0, 0], [0, -1]]),
+    (lambda x: mg.norm(x, 1), [0.0, -2.0], [0, -1]),
+    (lambda x: mg.norm(x, INF), [-2.0, 1.0, 2.0], [-0.5, 0, 0.5]),
+    (mg.std, [1.5, 1.5, 1.5], [0, 0, 0]),
+    (lambda x: mg.std(x, 1), [[1.5, 1.5], [1.0, 3.0]], [[0, 0], [-0.5, 0.5]]),
+    (
+        lambda x: mg.max_pool(x, 2, stride=1),
+        np.array([[5.0, 5, 5], [0, 1, 5]])[None, :, :, None],
+        np.array([[1.0, 1, 0], [0, 0, 0]])[None, :, :, None].tolist(),
+    ),
+    (
+        lambda x: mg.max_pool(x, (2, 1)),
+        np.array([[5.0, 2], [5, 2]])[None, :, :, None],
+        np.array([[1.0, 1], [0, 0]])[None, :, :, None].tolist(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("f", "x", "expected"), KINKS)
+def test_at_a_kink(f, x, expected):
+    assert gradient(f, x) == [expected]
+    with pytest.raises(KinkError) as caught:  # it is one, and the convention is a subgradient
+        check_vjp(f, np.asarray(x), order=1)
+    assert caught.value.inside
+
+
+@pytest.mark.parametrize(
+    "f", [mg.norm, mg.std, mg.prod, mg.logsumexp, lambda x: mg.sum(x**2.0), lambda x: mg.sum(mg.elu(x))]
+)
+def test_second_derivatives_are_finite_where_everything_is_zero(f):
+    assert np.isfinite(mg.hessian(f)(np.zeros(3))).all()
+
+
+def test_between_two_arguments_a_tie_is_shared():
+    assert gradient(mg.maximum, [1.0, 2.0, 3.0], [1.0, 3.0, 2.0]) == [[0.5, 0, 1], [0.5, 1, 0]]
+    assert gradient(mg.minimum, [1.0, 2.0, 3.0], [1.0, 3.0, 2.0]) == [[0.5, 1, 0], [0.5, 0, 1]]
+
+
+def test_clip_on_a_bound_is_the_input():
+    low, high = [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]
+    assert gradient(mg.clip, [0.0, 1.0, -1.0, 2.0], low, high) == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+
+
+def test_power_at_zero():
+    assert gradient(mg.power, [0.0, 0.0, 0.0], [0.0, 1.0, 2.0]) == [[0, 1, 0], [0, 0, 0]]
+    assert gradient(lambda x: x**0, [0.0, 2.0]) == [[0, 0]]
+    assert gradient(lambda x: x**1, [0.0]) == [[1]]
+    assert gradient(lambda x: x**2.0, [0.0]) == [[0]]
+
+
+def test_power_of_a_negative_number():
+    assert gradient(lambda x: x ** np.array([2.0, 3.0]), [-2.0, -2.0]) == [[-4, 12]]
+    with np.errstate(invalid="ignore"):
+        in_a, in_b = gradient(mg.power, [-2.0], [2.0])
+    assert in_a == [-4]
+    assert np.isnan(in_b).all()
+
+
+def test_remainder_at_a_jump_is_that_of_the_branch_above():
+    assert gradient(mg.remainder, [3.0, -3.0], [1.5, 1.5]) == [[1, 1], [-2, 2]]
+
+
+def test_infinite_derivatives():
+    with np.errstate(divide="ignore"):
+        assert gradient(mg.sqrt, [0.0]) == [[INF]]
+
+
+def test_logsumexp_of_minus_infinity():
+    assert gradient(mg.logsumexp, [-INF, -INF]) == [[0, 0]]
+    assert gradient(mg.logsumexp, [-INF, 0.0]) == [[0, 1]]
+    assert mg.logsumexp(np.array([-INF, -INF])) == -INF
+
+
+def test_a_product_with_zeros():
+    assert gradient(mg.prod, [2.0, 0.0, 3.0]) == [[0, 6, 0]]
+    assert gradient(mg.prod, [0.0, 0.0, 3.0]) == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [mg.max, mg.min, lambda x: mg.maximum(x, 1.0), lambda x: mg.max_pool(mg.reshape(x, (1, 2, 1, 1)), (2, 1))],
+)
+def test_nan_wins(f):
+    assert np.isnan(f(np.array([np.nan, 1.0]))).any()
+    assert np.isnan(f(np.array([1.0, np.nan]))).any()
+
+
+def test_where_takes_nothing_from_the_side_not_chosen():
+    x = [0.0, 4.0]
+    with np.errstate(invalid="ignore"):
+        # 0 * inf: the usual trap of where; the remedy is to choose the input first
+        assert np.isnan(gradient(lambda x: mg.where(x > 0, mg.sqrt(x), 0), x)[0][0])
+    assert gradient(lambda x: mg.where(x > 0, mg.sqrt(mg.where(x > 0, x, 1)), 0), x) == [[0, 0.25]]
+
+
+def test_dropout_at_the_dropped_entries_is_zero():
+    x = mg.Tensor(np.ones(100), requires_grad=True)
+    y = mg.dropout(x, 0.25, rng=np.random.default_rng(0))
+    y.sum().backward()
+    assert set(np.unique(y.data)) == {0, 1 / 0.75}
+    np.testing.assert_array_equal(x.grad.data, y.data)

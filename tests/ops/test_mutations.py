@@ -1,0 +1,130 @@
+"""The checks of the table can fail: for every primitive, every way to break its rule is noticed."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from table import ROWS
+
+import minigraph as mg
+from minigraph.testing import GradientMismatch, check_vjp
+
+PRIMITIVES = {name: p for name, p in mg.primitives().items() if p.__module__.startswith("minigraph.")}
+OF_NAME = {row.name: row for row in ROWS}
+
+
+def one_entry(g):
+    """The gradient with its largest entry 1% larger."""
+    mask = np.ones(g.shape)
+    mask.flat[np.abs(g.data if isinstance(g, mg.Tensor) else g).argmax()] = 1.01
+    return g * mask
+
+
+def detached(g):
+    """The right value, with nothing to differentiate it by: wrong at second order only."""
+    return g.detach() if isinstance(g, mg.Tensor) else g
+
+
+BROKEN = {
+    "scaled": lambda g: g * 1.01,
+    "flipped": lambda g: -g,
+    "zeroed": lambda g: g * 0,
+    "reversed": lambda g: mg.flip(g),
+    "one entry": one_entry,
+    "detached": detached,
+}
+
+
+@contextmanager
+def rule_of(op, wrap):
+    """`op` with its rule's gradients, as thunks, passed through wrap(i, thunk)."""
+    right = op.rule
+
+    def rule(*args, **kwargs):
+        grads = right(*args, **kwargs)
+        grads = grads if isinstance(grads, tuple) else (grads,)
+
+        def thunk(i, g):
+            return None if g is None else lambda: wrap(i, g() if callable(g) else g)
+
+        return tuple(thunk(i, g) for i, g in enumerate(grads))
+
+    op.rule = rule
+    try:
+        yield
+    finally:
+        op.rule = right
+
+
+def arguments(op, row):
+    """The arguments the rule gives a gradient for, and those whose gradient a case of the row asks for."""
+    given, asked = set(), set()
+    right = op.rule
+
+    def rule(*args, **kwargs):
+        grads = right(*args, **kwargs)
+        given.update(i for i, g in enumerate(grads if isinstance(grads, tuple) else (grads,)) if g is not None)
+        return grads
+
+    def note(i, g):
+        asked.add(i)
+        return g
+
+    op.rule = rule
+    try:
+        with rule_of(op, note):
+            for c in row.cases:
+                row.check(c)
+    finally:
+        op.rule = right
+    return given, asked
+
+
+def caught(row):
+    """Whether a check of the row fails."""
+    for c in row.cases:
+        try:
+            row.check(c)
+        except GradientMismatch:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_every_broken_rule_is_caught(name):
+    op, row = PRIMITIVES[name], OF_NAME[name]
+    given, asked = arguments(op, row)
+    assert asked == given
+    missed = []
+    for i in sorted(given):
+        for kind, broken in BROKEN.items():
+            if kind == "detached" and op.composite is not None:
+                continue  # at second order the composite is differentiated, not the rule
+            with rule_of(op, lambda j, g, i=i, broken=broken: broken(g) if j == i else g):
+                if not caught(row):
+                    missed.append((i, kind))
+    assert not missed
+
+
+@pytest.mark.parametrize("name", [name for name, p in PRIMITIVES.items() if p.composite is not None])
+def test_a_composite_that_differs_is_caught(name, monkeypatch):
+    op = PRIMITIVES[name]
+    right = op.composite
+    monkeypatch.setattr(op, "composite", lambda *args, **kwargs: right(*args, **kwargs) * 1.01)
+    assert caught(OF_NAME[name])
+
+
+def test_a_rule_with_a_term_dropped_is_caught(monkeypatch):
+    """silu's gradient is s + x s (1 - s); softmax's y (g - sum(g y))."""
+    monkeypatch.setattr(mg.ops.silu, "rule", lambda g, _y, x: g * mg.sigmoid(x))
+    monkeypatch.setattr(mg.ops.softmax, "rule", lambda g, y, _x, axis=-1: g * y)
+    assert caught(OF_NAME["silu"])
+    assert caught(OF_NAME["softmax"])
+
+
+def test_a_transposed_rule_is_caught(monkeypatch):
+    """Of square matrices: shapes cannot tell."""
+    a, b = np.random.default_rng(0).standard_normal((2, 3, 3))
+    monkeypatch.setattr(mg.ops.matmul, "rule", lambda g, _y, a, b: (g @ b, a @ g))
+    with pytest.raises(GradientMismatch):
+        check_vjp(mg.matmul, a, b)

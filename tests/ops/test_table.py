@@ -1,0 +1,185 @@
+"""Every primitive and every public operation, held to its row of the table."""
+
+import importlib
+
+import numpy as np
+import pytest
+from table import ROWS
+
+import minigraph as mg
+from minigraph import ops, tree
+
+
+def over(*attributes):
+    """Parametrise by every (row, case); the cases are those of `row.cases`, `row.empty`."""
+    return pytest.mark.parametrize(
+        ("row", "c"),
+        [
+            pytest.param(row, c, id=f"{row}-{attribute}{i}")
+            for attribute in attributes
+            for row in ROWS
+            for i, c in enumerate(getattr(row, attribute))
+        ],
+    )
+
+
+def is_floating(x):
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
+
+
+def converted(args, convert):
+    """The arguments with `convert` applied to every floating array, also in lists."""
+    return [converted(a, convert) if isinstance(a, list) else convert(a) if is_floating(a) else a for a in args]
+
+
+def tensors(args):
+    return converted(args, lambda a: mg.Tensor(a, requires_grad=True))
+
+
+def pulled(row, c, args):
+    """The values, and the gradients of their sum weighted by numbers that are not alike, of all floating arguments."""
+    inputs = tensors(args)
+    outputs = tree.leaves(row.op(*inputs, **c.kwargs))
+    for i, y in enumerate(outputs):
+        if y.requires_grad:
+            g = np.cos(np.arange(i, i + y.size, dtype=y.dtype)).reshape(y.shape)
+            y.backward(g, retain_graph=i < len(outputs) - 1)
+    return outputs, [t.grad for t in tree.leaves(inputs) if isinstance(t, mg.Tensor)]
+
+
+# ---------------------------------------------------------------- completeness
+
+
+def test_every_primitive_and_operation_has_a_row():
+    helpers = {"numpy_ufunc", "numpy_function"}
+    wanted = {name for name, p in mg.primitives().items() if p.__module__.startswith("minigraph.")}
+    wanted |= set(ops.__all__) - helpers
+    assert {row.name for row in ROWS} == wanted
+
+
+def test_every_public_function_of_the_families_is_in_all():
+    public = {
+        name
+        for name, f in vars(ops).items()
+        if callable(f) and not name.startswith("_") and f.__module__.startswith("minigraph.ops.")
+    }
+    assert public - {"numpy_ufunc", "numpy_function"} == set(ops.__all__)
+
+
+@pytest.mark.parametrize("name", ops.__all__)
+def test_every_operation_is_documented(name):
+    assert getattr(ops, name).__doc__
+
+
+# ---------------------------------------------------------------- values
+
+
+@over("cases", "empty")
+def test_value(row, c):
+    args = c.draw()
+    expected = tree.leaves(row.reference(*args, **c.kwargs))
+    for got in (row.op(*args, **c.kwargs), row.op(*tensors(args), **c.kwargs)):
+        got = tree.leaves(got)
+        assert len(got) == len(expected)
+        for g, e in zip(got, expected, strict=True):
+            g = g.data if isinstance(g, mg.Tensor) else g
+            assert g.shape == np.shape(e)
+            np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12)
+
+
+@over("cases")
+def test_arrays_in_arrays_out_and_nothing_recorded(row, c, monkeypatch):
+    def no_node(*_):
+        raise AssertionError("recorded")
+
+    monkeypatch.setattr(importlib.import_module("minigraph.primitive"), "Node", no_node)
+    for y in tree.leaves(row.op(*c.draw(), **c.kwargs)):
+        assert isinstance(y, (np.ndarray, np.generic))
+
+
+@over("cases")
+def test_inputs_are_not_changed(row, c):
+    def frozen(a):
+        a = a.copy()
+        a.flags.writeable = False
+        return a
+
+    pulled(row, c, converted(c.draw(), frozen))  # writing to a frozen array raises
+
+
+# ---------------------------------------------------------------- gradients
+
+
+@over("cases", "empty")
+def test_gradient(row, c):
+    row.check(c)
+
+
+@over("cases", "empty")
+def test_float32_stays_float32(row, c):
+    args = c.draw()
+    values, grads = pulled(row, c, converted(args, lambda a: a.astype(np.float32)))
+    exact_values, exact_grads = pulled(row, c, args)
+    for got, exact in zip([*values, *grads], [*exact_values, *exact_grads], strict=True):
+        if exact is None:
+            assert got is None
+            continue
+        assert got.dtype == (np.float64 if row.name == "astype" and got is values[0] else np.float32)
+        size = np.abs(exact.data).max(initial=0)
+        np.testing.assert_allclose(got.data, exact.data, rtol=0, atol=2e-5 * size + 1e-30)
+
+
+@over("cases")
+@pytest.mark.parametrize("layout", ["strided", "fortran", "reversed"])
+def test_layout_does_not_matter(row, c, layout):
+    def other(a):
+        if layout == "fortran":
+            return np.array(a, order="F")
+        if layout == "reversed":
+            return np.asarray(np.flip(np.flip(a).copy()))
+        wide = np.full((*a.shape[:-1], 2 * a.shape[-1]) if a.ndim else (2,), np.nan)
+        view = wide[..., ::2] if a.ndim else wide[0:1].reshape(())
+        view[...] = a
+        return view
+
+    args = c.draw()
+    for got, expected in zip(pulled(row, c, converted(args, other)), pulled(row, c, args), strict=True):
+        for g, e in zip(got, expected, strict=True):
+            np.testing.assert_allclose(g.data, e.data, rtol=1e-12, atol=1e-13, strict=True)
+
+
+# ---------------------------------------------------------------- dtypes of mixed arguments
+
+BINARY = ["add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "remainder"]
+OTHERS = [2, 2.5, True, np.float64(2.5), np.int64(2), np.array([1, 2, 3]), np.array(2.5), np.array([1, 2, 3], np.uint8)]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda v: f"{type(v).__name__}-{np.asarray(v).dtype}-{np.ndim(v)}")
+@pytest.mark.parametrize("name", BINARY)
+def test_a_number_or_count_beside_float32_leaves_float32(name, other):
+    op = getattr(ops, name)
+    x = mg.Tensor(np.array([0.6, 1.7, 3.1], np.float32), requires_grad=True)
+    for y in (op(x, other), op(other, x)):
+        assert y.dtype == np.float32
+        x.grad = None
+        y.sum().backward()
+        assert x.grad.dtype == np.float32
+
+
+@pytest.mark.parametrize("other", [2, 2.5, np.float64(2.5), np.array([1, 2, 3])])
+def test_where_and_clip_beside_float32(other):
+    x = mg.Tensor(np.array([0.6, 1.7, 3.1], np.float32), requires_grad=True)
+    condition = np.array([True, False, True])
+    for y in (mg.where(condition, x, other), mg.where(condition, other, x), mg.clip(x, other), mg.clip(x, None, other)):
+        assert y.dtype == np.float32
+        x.grad = None
+        y.sum().backward()
+        assert x.grad.dtype == np.float32
+
+
+def test_each_input_gets_its_own_dtype():
+    a = mg.Tensor(np.ones(2, np.float32), requires_grad=True)
+    b = mg.Tensor(np.ones(2), requires_grad=True)
+    y = a * b
+    y.sum().backward()
+    assert (y.dtype, a.grad.dtype, b.grad.dtype) == (np.float64, np.float32, np.float64)
