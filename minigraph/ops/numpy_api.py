@@ -65,7 +65,7 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
         raise TypeError(f"np.{name}.{method} is not defined on Tensors: {hint}")
     if "out" in kwargs:
         raise TypeError(
-            f"np.{name}(..., out=array) and in-place operators cannot put a Tensor into an array: write y = np.{name}(...)"
+            f"np.{name}(..., out=array) and in-place operators put no Tensor into an array: write y = np.{name}(...)"
         )
     f = UFUNCS.get(ufunc)
     if f is not None:

@@ -85,6 +85,10 @@ def row(name, reference, *cases, op=None, **kwargs):
     ROWS.append(Row(name, reference, cases, op or getattr(ops, name, None) or mg.primitives()[name], **kwargs))
 
 
+def linear(name, reference, *cases, **kwargs):
+    row(name, reference, *cases, linear=True, **kwargs)
+
+
 # ---------------------------------------------------------------- elementwise: one argument
 
 
@@ -181,6 +185,11 @@ row(
     linear=True,
     empty=(case(np.zeros((0, 2), bool), normal(2), normal(0, 1)),),
 )  # fmt: skip
+linear(
+    "gate", lambda x, mask: np.where(mask, x, 0), case(normal(3), np.array([True, False, True])),
+    case(normal(2, 3), np.array([[True], [False]])),
+    empty=(case(normal(0, 2), np.zeros((0, 2), bool)),),
+)  # fmt: skip
 
 # ---------------------------------------------------------------- reductions
 
@@ -229,10 +238,6 @@ row(
 )  # fmt: skip
 
 # ---------------------------------------------------------------- shapes
-
-
-def linear(name, reference, *cases, **kwargs):
-    row(name, reference, *cases, linear=True, **kwargs)
 
 
 linear(
