@@ -1,9 +1,20 @@
 """Convolution of NHWC maps with HWIO weights, and its two gradients: the algorithms, and the rule that picks one.
 
-y[n, i, j, k] = sum over p, q, c of x[n, i*sh + p*dh - pt, j*sw + q*dw - pl, c] * w[p, q, c, k]
+    y[n, i, j, k] = sum over p, q, c of x[n, i*sh + p*dh - pt, j*sw + q*dw - pl, c] * w[p, q, c, k]
 
-(no kernel flip; x is zero outside the map; with groups, the channels c and k are those of one group). The map is
-bilinear in (x, w): its gradients are the two adjoints.
+without a flip of the kernel; x is zero outside the map; with groups, c and k run over the channels of one group. The
+map is bilinear in (x, w), and its gradients are the two adjoints.
+
+"im2col" copies each window into a row of a matrix and multiplies: any case, at the speed of BLAS less the copies.
+"winograd" trades multiplications for additions (winograd.py): stride 1, dilation 1, groups 1, kernels of 2 to 4 a side.
+Left to itself (`algorithm=None`) a 3x3 kernel goes to Winograd from `FEW` channels on, on both sides. Nanoseconds an
+output pixel on one core, forward + both gradients, 32 float32 maps of 16x16:
+
+    channels     3->16    8->8  12->12  16->16  24->24  32->32   16->64
+    im2col         129     181     302     362     612     864      841
+    winograd       158     200     214     252     472     456      471
+
+Maps of 8x8 and 32x32 cross over at the same place.
 """
 
 from __future__ import annotations
@@ -14,13 +25,17 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from . import winograd
+from .memory import empty
 
 Pair = tuple[int, int]
+Shape = tuple[int, ...]
 Padding = tuple[Pair, Pair]
 
 ALGORITHMS = ("im2col", "winograd")
 NO_PADDING: Padding = ((0, 0), (0, 0))
-BLOCK = 1 << 20  # bytes of columns in a block
+BLOCK = 1 << 20  # bytes of columns in a block: half of a 2 MiB second-level cache
+THIN = 16  # C * kw below which laying windows down as columns is faster: 24 against 36 ns a pixel at 9, even at 24
+FEW = 12  # channels below which Winograd's transforms cost more than they save
 
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
@@ -48,13 +63,12 @@ def conv2d(
     size = output_size(x.shape[1:3], w.shape[:2], stride, padding, dilation)
     tile = choose(x.shape, w.shape, size, stride, dilation, groups, algorithm)
     if tile is not None:
-        return winograd.forward(x, np.ascontiguousarray(w), padding, tile)
+        return winograd.forward(x, w, padding, tile)
     kh, kw, _, K = w.shape
-    y = np.empty((x.shape[0], *size, K), x.dtype)
+    y = empty((x.shape[0], *size, K), x.dtype)
     wg = _group_weights(w, groups)
     for n, cols in _columns(x, (kh, kw), size, stride, padding, dilation, groups):
-        out = y[n].reshape(-1, groups, K // groups).swapaxes(0, 1)
-        np.matmul(cols, wg, out=out)
+        np.matmul(cols, wg, out=_group_pixels(y[n], cols, groups))
     return y
 
 
@@ -70,9 +84,11 @@ def conv2d_input_grad(
 ) -> np.ndarray:
     """The adjoint of conv2d in x: g (N, H', W', K), w (kh, kw, C / groups, K) -> (N, H, W, C).
 
-    Also the forward of a transposed convolution. Raises ValueError for an `algorithm` that is unknown or cannot do this.
+    Also the forward of a transposed convolution. Raises ValueError for an `algorithm` that is unknown or cannot do it.
     """
-    return conv2d_grads(g, None, w, input_size, None, stride, padding, dilation, groups, algorithm)[0]
+    gx, _ = conv2d_grads(g, None, w, input_size, w.shape[:2], stride, padding, dilation, groups, algorithm)
+    assert gx is not None
+    return gx
 
 
 def conv2d_weight_grad(
@@ -89,125 +105,168 @@ def conv2d_weight_grad(
 
     Raises ValueError for an `algorithm` that is unknown or cannot do this case.
     """
-    return conv2d_grads(g, x, None, None, kernel_size, stride, padding, dilation, groups, algorithm)[1]
+    size = x.shape[1:3]
+    _, gw = conv2d_grads(g, x, None, size, kernel_size, stride, padding, dilation, groups, algorithm)
+    assert gw is not None
+    return gw
 
 
-def conv2d_grads(g, x, w, input_size=None, kernel_size=None, stride=(1, 1), padding=NO_PADDING,
-                 dilation=(1, 1), groups=1, algorithm=None):
-    """Both gradients at once, sharing what they can: (gx if w is given else None, gw if x is given else None)."""
-    input_size = x.shape[1:3] if x is not None else input_size
-    kernel_size = w.shape[:2] if w is not None else kernel_size
-    C = x.shape[3] if x is not None else w.shape[2] * groups
-    N, *size, K = g.shape
-    x_shape = (N, *input_size, C)
-    w_shape = (*kernel_size, C // groups, K)
-    tile = choose(x_shape, w_shape, size, stride, dilation, groups, algorithm)
+def conv2d_grads(
+    g: np.ndarray,
+    x: np.ndarray | None,
+    w: np.ndarray | None,
+    input_size: Pair,
+    kernel_size: Pair,
+    stride: Pair = (1, 1),
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+    algorithm: str | None = None,
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Both gradients in one go, sharing what they can: (gx if w is given, gw if x is given), else None.
+
+    Raises ValueError for an `algorithm` that is unknown or cannot do this case.
+    """
+    K = g.shape[3]
+    C = x.shape[3] if x is not None else w.shape[2] * groups  # type: ignore[union-attr]
+    x_shape, w_shape = (g.shape[0], *input_size, C), (*kernel_size, C // groups, K)
+    tile = choose(x_shape, w_shape, g.shape[1:3], stride, dilation, groups, algorithm)
     if tile is not None:
-        w = None if w is None else np.ascontiguousarray(w)
         return winograd.gradients(g, x, w, x_shape, w_shape, padding, tile)
     gx = gw = None
     if w is not None:
-        gx = _input_grad(g, w, x_shape, stride, padding, dilation, groups)
+        gx = _input_grad(g, w, input_size, stride, padding, dilation, groups)
     if x is not None:
         gw = _weight_grad(x, g, w_shape, stride, padding, dilation, groups)
     return gx, gw
 
 
-def _input_grad(g, w, x_shape, stride, padding, dilation, groups):
+def _input_grad(
+    g: np.ndarray, w: np.ndarray, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> np.ndarray:
     kh, kw, Cg, K = w.shape
-    Kg = K // groups
-    N, H, W, C = x_shape
+    N, Ho, Wo, _ = g.shape
     if stride == (1, 1):
-        # gx is the correlation of g with the flipped kernel, in and out channels exchanged within each group
-        wt = w[::-1, ::-1].reshape(kh, kw, Cg, groups, Kg).transpose(0, 1, 4, 3, 2).reshape(kh, kw, Kg, C)
-        full = tuple(
-            (d * (k - 1) - p[0], n + p[0] - o)
-            for n, o, k, p, d in zip((H, W), g.shape[1:3], (kh, kw), padding, dilation, strict=True)
+        # gx is the convolution of g with the flipped kernel, in and out channels exchanged within each group:
+        # a copy of windows of g costs a third of adding windows into gx.
+        wt = w[::-1, ::-1].reshape(kh, kw, Cg, groups, K // groups).transpose(0, 1, 4, 3, 2)
+        wt = wt.reshape(kh, kw, K // groups, groups * Cg)
+        (top, bottom), (left, right) = (
+            (d * (k - 1) - p, n + p - o)
+            for n, o, k, (p, _), d in zip(size, (Ho, Wo), (kh, kw), padding, dilation, strict=True)
         )
-        return conv2d(g, wt, (1, 1), full, dilation, groups, "im2col")
+        return conv2d(g, wt, (1, 1), ((top, bottom), (left, right)), dilation, groups, "im2col")
     (pt, pb), (pl, pr) = padding
-    Ho, Wo = g.shape[1:3]
-    pad = np.zeros((N, H + pt + pb, W + pl + pr, C), g.dtype)
-    wg = _group_weights(w, groups).swapaxes(1, 2)  # groups, Kg, kh*kw*Cg
-    dcols = np.matmul(g.reshape(-1, groups, Kg).swapaxes(0, 1), wg)
-    dcols = dcols.reshape(groups, N, Ho, Wo, kh, kw, Cg)
-    padg = pad.reshape(*pad.shape[:3], groups, Cg)
+    pad = np.zeros((N, size[0] + pt + pb, size[1] + pl + pr, groups, Cg), g.dtype)
+    gg = np.ascontiguousarray(g).reshape(-1, groups, K // groups).swapaxes(0, 1)
+    cols = np.matmul(gg, _group_weights(w, groups).swapaxes(1, 2))
+    cols = cols.reshape(groups, N, Ho, Wo, kh, kw, Cg).transpose(4, 5, 1, 2, 3, 0, 6)  # kh kw N Ho Wo groups Cg
     for i in range(kh):
         for j in range(kw):
             top, left = i * dilation[0], j * dilation[1]
             rows = slice(top, top + stride[0] * (Ho - 1) + 1, stride[0])
             columns = slice(left, left + stride[1] * (Wo - 1) + 1, stride[1])
-            padg[:, rows, columns] += dcols[..., i, j, :].transpose(1, 2, 3, 0, 4)
-    return pad[:, pt : pt + H, pl : pl + W]
+            pad[:, rows, columns] += cols[i, j]
+    gx = pad[:, pt : pt + size[0], pl : pl + size[1]]
+    return gx.reshape(N, *size, groups * Cg)
 
 
-def _weight_grad(x, g, w_shape, stride, padding, dilation, groups):
+def _weight_grad(
+    x: np.ndarray, g: np.ndarray, w_shape: Shape, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> np.ndarray:
     kh, kw, Cg, K = w_shape
+    g = np.ascontiguousarray(g)
     gw = np.zeros((groups, kh * kw * Cg, K // groups), g.dtype)
     for n, cols in _columns(x, (kh, kw), g.shape[1:3], stride, padding, dilation, groups):
-        gn = g[n].reshape(-1, groups, K // groups).swapaxes(0, 1)
-        gw += np.matmul(cols.swapaxes(1, 2), gn)
-    return np.ascontiguousarray(gw.reshape(groups, kh, kw, Cg, K // groups).transpose(1, 2, 3, 0, 4)).reshape(w_shape)
+        gw += np.matmul(cols.swapaxes(2, 3), _group_pixels(g[n], cols, groups)).sum(0)
+    return gw.swapaxes(0, 1).reshape(w_shape)
 
 
 def _group_weights(w: np.ndarray, groups: int) -> np.ndarray:
-    """(kh, kw, C / groups, K) -> (groups, kh * kw * C / groups, K / groups)"""
+    """(kh, kw, C / groups, K) -> (groups, kh * kw * C / groups, K / groups)."""
     return w.reshape(-1, groups, w.shape[3] // groups).swapaxes(0, 1)
 
 
-def _columns(x, kernel, size, stride, padding, dilation, groups) -> Iterator[tuple[slice, np.ndarray]]:
-    """The windows of x as rows, a block of images at a time: (slice, (groups, n * H' * W', kh * kw * C / groups))."""
-    N, H, W, C = x.shape
-    kh, kw = kernel
-    Ho, Wo = size
-    if not N or not Ho or not Wo:
+def _group_pixels(y: np.ndarray, cols: np.ndarray, groups: int) -> np.ndarray:
+    """A contiguous (n, H', W', K) as the view (parts, groups, pixels, K / groups) that goes with `cols`."""
+    return y.reshape(cols.shape[0], -1, groups, y.shape[3] // groups).swapaxes(1, 2)
+
+
+def _columns(
+    x: np.ndarray, kernel: Pair, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """The windows of x as rows: (slice of images, (parts, groups, pixels, kh * kw * C / groups)), block by block.
+
+    A window's pixels are runs of C (with dilation 1: kw * C) adjacent numbers, and copied as such. With
+    few channels such runs are too short: then the rows are laid down as columns, so that
+    the runs are rows of the map, and each image is a part of its own.
+    """
+    N, _, _, C = x.shape
+    (kh, kw), (Ho, Wo), Cg = kernel, size, C // groups
+    if 0 in (N, Ho, Wo):
         return
-    (pt, pb), (pl, pr) = padding
-    cut = max(-pt, 0), max(-pl, 0)
-    per_image = Ho * Wo * kh * kw * C * x.itemsize
-    step = max(1, BLOCK // max(per_image, 1))
-    for i in range(0, N, step):
-        n = slice(i, min(i + step, N))
-        if pt == pb == pl == pr == 0:
-            pad = x[n]
-        else:
-            pad = np.zeros((len(x[n]), H + pt + pb, W + pl + pr, C), x.dtype)
-            h = pad[:, max(pt, 0) : pad.shape[1] - max(pb, 0), max(pl, 0) : pad.shape[2] - max(pr, 0)]
-            h[...] = x[n, cut[0] : cut[0] + h.shape[1], cut[1] : cut[1] + h.shape[2]]
+    thin = Cg * kw < THIN
+    step = max(1, BLOCK // max(1, Ho * Wo * kh * kw * C * x.itemsize))
+    for start in range(0, N, step):
+        n = slice(start, min(start + step, N))
+        if kernel == stride == (1, 1) and groups == 1 and padding == NO_PADDING:  # the pixels are the windows
+            yield n, x[n].reshape(1, 1, -1, C)
+            continue
+        pad = _padded(x[n], padding, thin)
         sn, sh, sw, sc = pad.strides
-        Cg = C // groups
-        view = as_strided(
+        windows = as_strided(  # n groups Ho Wo kh kw Cg
             pad,
-            (groups, len(pad), Ho, Wo, kh, kw, Cg),
-            (sc * Cg, sn, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc),
-            writeable=False,
+            (len(pad), groups, Ho, Wo, kh, kw, Cg),
+            (sn, sc * Cg, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc),
         )
-        yield n, view.reshape(groups, len(pad) * Ho * Wo, kh * kw * Cg)
+        if thin:
+            cols = empty((len(pad), groups, kh * kw * Cg, Ho * Wo), x.dtype)
+            shape = (len(pad), groups, kh, kw, Cg, Ho, Wo)
+            np.copyto(cols.reshape(shape), windows.transpose(0, 1, 4, 5, 6, 2, 3))
+            yield n, cols.swapaxes(2, 3)
+        else:
+            cols = empty((1, groups, len(pad) * Ho * Wo, kh * kw * Cg), x.dtype)
+            shape = (groups, len(pad), Ho, Wo, kh, kw, Cg)
+            np.copyto(cols.reshape(shape), windows.swapaxes(0, 1))
+            yield n, cols
 
 
-def choose(x_shape, w_shape, size, stride, dilation, groups, algorithm) -> Pair | None:
-    """The Winograd tile for this convolution, or None for im2col."""
+def _padded(x: np.ndarray, padding: Padding, planar: bool) -> np.ndarray:
+    """x with zeros around it; negative padding cuts. Planar: one plane of memory a channel, with the same axes."""
+    (pt, pb), (pl, pr) = padding
+    if not planar and pt == pb == pl == pr == 0:
+        return x
+    n, H, W, C = x.shape
+    h, w = H + pt + pb, W + pl + pr
+    pad = empty((n, C, h, w), x.dtype).transpose(0, 2, 3, 1) if planar else empty((n, h, w, C), x.dtype)
+    pad.fill(0)
+    inside = pad[:, max(pt, 0) : h - max(pb, 0), max(pl, 0) : w - max(pr, 0)]
+    inside[...] = x[:, max(-pt, 0) : H - max(-pb, 0), max(-pl, 0) : W - max(-pr, 0)]
+    return pad
+
+
+def choose(
+    x_shape: Shape, w_shape: Shape, size: Pair, stride: Pair, dilation: Pair, groups: int, algorithm: str | None
+) -> Pair | None:
+    """The sides of the Winograd tile for this convolution, or None for im2col."""
     if algorithm not in (None, *ALGORITHMS):
         raise ValueError(f"algorithm is one of {ALGORITHMS} or None, got {algorithm!r}")
     if algorithm == "im2col":
         return None
     kernel = w_shape[:2]
-    why = None
+    able = True
     if stride != (1, 1) or dilation != (1, 1) or groups != 1:
-        why = f"stride 1, dilation 1 and groups 1, got {stride}, {dilation} and {groups}"
+        able, needs = False, f"stride 1, dilation 1 and groups 1, got {stride}, {dilation} and {groups}"
     elif not all(2 <= k <= 4 for k in kernel):
-        why = f"kernels of 2 to 4 a side, got {kernel}"
-    if why:
-        if algorithm == "winograd":
-            raise ValueError(f"algorithm='winograd' needs {why}")
+        able, needs = False, f"kernels of 2 to 4 a side, got {tuple(kernel)}"
+    if algorithm == "winograd" and not able:
+        raise ValueError(f"algorithm 'winograd' needs {needs}")
+    if not able or (algorithm is None and (tuple(kernel) != (3, 3) or min(w_shape[2:]) < FEW)):
         return None
-    if algorithm is None and (kernel != (3, 3) or x_shape[3] < 16 or w_shape[3] < 16):
-        return None
-    tiles = tuple(_tile(n, k) for n, k in zip(size, kernel, strict=True))
-    return tiles
+    th, tw = (_tile(n, k) for n, k in zip(size, kernel, strict=True))
+    return th, tw
 
 
 def _tile(n: int, r: int) -> int:
-    """The tile side with fewest multiplications; at equal cost the smaller"""
-    best = min(range(r - 1, 7), key=lambda m: (-(-n // m) * (m + r - 1), m))
-    return min(best, winograd.LARGEST - r + 1)
+    """The tile side m that computes n outputs with the fewest multiplications; of equals, the smallest."""
+    return min(range(r - 1, winograd.LARGEST - r + 1), key=lambda m: (-(-n // m) * (m + r - 1), m))

@@ -84,7 +84,7 @@ def cases(draw, winograd_only=False):
 
 
 @given(cases())
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=100)
 def test_im2col_and_the_rule_are_the_definition(c):
     x, w, g = arrays(c)
     want = naive(x, w, g, c)
@@ -95,7 +95,7 @@ def test_im2col_and_the_rule_are_the_definition(c):
 
 
 @given(cases(winograd_only=True))
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=100)
 def test_winograd_is_the_definition(c):
     x, w, g = arrays(c)
     for got, expected in zip(run(x, w, g, c, "winograd"), naive(x, w, g, c), strict=True):
@@ -122,7 +122,7 @@ def test_results_do_not_depend_on_the_block(monkeypatch, algorithm, block):
     x, w, g = arrays(c)
     want = naive(x, w, g, c)
     monkeypatch.setattr(conv, "BLOCK", block)
-    monkeypatch.setattr(winograd, "BLOCK", block)
+    monkeypatch.setattr(winograd, "TILES", (block, block, block))
     for got, expected in zip(run(x, w, g, c, algorithm), want, strict=True):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
 
@@ -184,7 +184,7 @@ def test_an_algorithm_that_cannot_do_it_says_why():
     x, w, _ = arrays(case(kernel=(1, 3)))
     with pytest.raises(ValueError, match=r"'winograd' needs kernels .*\(1, 3\)"):
         conv.conv2d(x, w, padding=SAME, algorithm="winograd")
-    with pytest.raises(ValueError, match="one of .*'im2col'.* got 'fft'"):
+    with pytest.raises(ValueError, match=r"one of .*'im2col'.* got 'fft'"):
         conv.conv2d(x, w, padding=SAME, algorithm="fft")
 
 
@@ -212,8 +212,8 @@ def test_data_matrices_are_exact_in_float32(m, r):
             assert Fraction(float(np.float32(float(v)))) == v
 
 
-# Largest error over largest value, 64 channels: three times what was measured.
-ERRORS = {2: 1e-6, 3: 3e-6, 4: 1e-5, 5: 3e-5, 6: 6e-5}
+# Largest error over largest value, 64 channels, float32: three times what was measured on 30x30 maps (see winograd.py).
+ERRORS = {2: 1.6e-6, 3: 1e-5, 4: 7e-6, 5: 2e-5, 6: 3.5e-5}
 
 
 @pytest.mark.parametrize("m", ERRORS)
@@ -225,7 +225,7 @@ def test_winograd_error(m, dtype):
     x, w, g = (a.astype(dtype) for a in (x, w, g))
     y = winograd.forward(x, w, SAME, (m, m))
     gx, gw = winograd.gradients(g, x, w, x.shape, w.shape, SAME, (m, m))
-    scale = 1 if dtype == np.float32 else 2.0**-28
+    scale = 1 if dtype == np.float32 else 2.0**-29
     for got, expected in zip((y, gx, gw), want, strict=True):
         assert np.abs(got - expected).max() <= ERRORS[m] * scale * np.abs(expected).max()
 
