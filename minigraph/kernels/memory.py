@@ -1,9 +1,11 @@
 """Arrays in recycled memory: fresh memory costs more than the arithmetic done in it.
 
-The C library maps a large block anew at each request and unmaps it when it is freed, so the system faults in and zeroes
-every page of every large new array. Training asks for the same sizes at each step: `empty` keeps the blocks it hands
-out and gives them again. A block whose only reference is the pool's is free; an array made in it, and any view of that,
-holds another one, so nothing has to be returned. Each thread has its own pool, and no lock is needed.
+The C library maps a large block anew at each request and unmaps it when it is freed, so that every page of every large new
+array is faulted in and zeroed by the kernel. Training asks for the same sizes at each step: `empty` keeps the blocks
+it hands out and gives them again. A block whose only references are the pool's is free; an array made in it, and any view
+of that, holds another one, so nothing has to be returned. Each thread has its own pool, and no lock is needed.
+
+Blocks begin at a cache line: a ufunc that writes into the cache is twice as fast there as 16 bytes beside it, with AVX-512.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from numpy.typing import DTypeLike
 
 SMALL = 1 << 16  # bytes below which malloc recycles well itself
 IDLE = 10_000  # requests that a free block may sleep through before it goes back to the system
+LINE = 64  # bytes of a cache line
 
 
 class _Pool(threading.local):
     def __init__(self) -> None:
         self.requests = 0
-        self.blocks: dict[int, list[np.ndarray]] = {}  # by size in bytes
+        self.blocks: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}  # by size in bytes: (memory, aligned view)
         self.used: dict[int, int] = {}  # the last request of that size
 
 
@@ -38,14 +41,20 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     _pool.requests += 1
     _pool.used[size] = _pool.requests
     blocks = _pool.blocks.setdefault(size, [])
-    for block in blocks:
-        if sys.getrefcount(block) == FREE:
+    for memory, aligned in blocks:  # noqa: B007
+        if sys.getrefcount(memory) == FREE:
             break
     else:
         _forget()
-        block = np.empty(size, np.uint8)
-        blocks.append(block)
-    return block.view(dtype).reshape(shape)
+        memory, aligned = _allocate(size)
+        blocks.append((memory, aligned))
+    return aligned.view(dtype).reshape(shape)  # its base is `memory`: NumPy hands on the owner
+
+
+def _allocate(size: int) -> tuple[np.ndarray, np.ndarray]:
+    memory = np.empty(size + LINE, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE
+    return memory, memory[start : start + size]
 
 
 def _forget() -> None:
@@ -56,8 +65,8 @@ def _forget() -> None:
 
 
 def _free_count() -> int:
-    for block in [np.empty(1)]:
-        return sys.getrefcount(block)
+    for memory, _aligned in [_allocate(1)]:
+        return sys.getrefcount(memory)
     raise AssertionError
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .memory import empty
+
 WIDTH = 1024  # entries of a wide row, about
 BLOCK = 1 << 19  # bytes
 CHAIN = 256  # rows summed in the array's own dtype before the sum moves to float64
@@ -51,7 +53,7 @@ def batch_norm(
     a = inv_std if scale is None else inv_std * scale
     b = -mean * a if bias is None else bias - mean * a
     wide = _wide(x)
-    y = np.empty_like(wide)
+    y = empty(wide.shape, x.dtype)
     a, b = _repeat(a, wide), _repeat(b, wide)
     for block in _blocks(wide):
         np.multiply(wide[block], a, out=y[block])
@@ -80,7 +82,7 @@ def batch_norm_grad(
     s = -g_bias / n - r * mean
     a = inv_std if scale is None else inv_std * scale
     a, r, s = (_repeat(v.astype(x.dtype), wide) for v in (a, r, s))
-    gx = np.empty_like(wide)
+    gx = empty(wide.shape, x.dtype)
     for block in _blocks(wide):
         out = gx[block]
         np.multiply(wide[block], r, out=out)

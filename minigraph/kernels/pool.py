@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .memory import empty
+
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 Places = list[tuple[tuple[slice, ...], tuple[slice, ...]]]
@@ -25,7 +27,7 @@ def max_pool(x: np.ndarray, window: Pair, stride: Pair, padding: Padding) -> np.
     Padding never wins (it counts as -inf); a NaN in the window does.
     """
     size = (x.shape[1], x.shape[2])
-    y = np.empty(_output_shape(x.shape, window, stride, padding), x.dtype)
+    y = empty(_output_shape(x.shape, window, stride, padding), x.dtype)
     places = _places(size, window, stride, padding)
     for n in _blocks(x):
         xn, yn = x[n], y[n]
@@ -156,7 +158,7 @@ def _empty_or_zeros(g: np.ndarray, size: Pair, window: Pair, stride: Pair, paddi
     shape = (g.shape[0], *size, g.shape[3])
     if not _tiles(window, stride, padding):
         return np.zeros(shape, g.dtype)
-    gx = np.empty(shape, g.dtype)
+    gx = empty(shape, g.dtype)
     gx[:, g.shape[1] * stride[0] :] = 0
     gx[:, :, g.shape[2] * stride[1] :] = 0
     return gx

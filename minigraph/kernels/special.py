@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .memory import empty
+
 CHUNK = 1 << 18  # bytes: a chunk of each operand and temporary together fit a second-level cache
 
 
@@ -153,7 +155,7 @@ def _erf_series(dtype: np.dtype) -> tuple[float, float, list[float]]:
 def _apply(step: Callable[..., None], *arrays: np.ndarray) -> np.ndarray:
     """The array that `step(*chunks, chunk of the result)` fills in, chunk by chunk. Integers count as float64."""
     arrays = tuple(a if a.dtype.kind == "f" else a.astype(float) for a in map(np.asarray, arrays))
-    y = np.empty(arrays[0].shape, arrays[0].dtype)
+    y = empty(arrays[0].shape, arrays[0].dtype)
     flat = [np.ascontiguousarray(a).reshape(-1) for a in (*arrays, y)]
     size = CHUNK // y.itemsize
     with np.errstate(over="ignore"):

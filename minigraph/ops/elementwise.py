@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import special
+from ..kernels.memory import SMALL, empty
 from ..primitive import primitive
 from ..tensor import Tensor
 
@@ -22,13 +23,21 @@ def arrays(a: Any, b: Any) -> tuple[Any, Any]:
     return np.asarray(a) if type(a) in (list, tuple) else a, np.asarray(b) if type(b) in (list, tuple) else b
 
 
+def recycled(ufunc: np.ufunc, a: Any, b: Any) -> Any:
+    """ufunc(a, b); beside a large array a, in recycled memory (activations + bias: fresh pages would cost more)."""
+    if type(a) is np.ndarray and a.nbytes >= SMALL:
+        out = empty(np.broadcast_shapes(a.shape, np.shape(b)), np.result_type(a, b))
+        return ufunc(a, b, out=out)
+    return ufunc(a, b)
+
+
 # ---------------------------------------------------------------- arithmetic
 
 
 @primitive
 def add(a, b):
     """a + b."""
-    return np.add(a, b)
+    return recycled(np.add, a, b)
 
 
 @add.vjp
@@ -39,7 +48,7 @@ def _(g, _y, _a, _b):
 @primitive
 def subtract(a, b):
     """a - b."""
-    return np.subtract(a, b)
+    return recycled(np.subtract, a, b)
 
 
 @subtract.vjp
@@ -50,7 +59,7 @@ def _(g, _y, _a, _b):
 @primitive
 def multiply(a, b):
     """a * b."""
-    return np.multiply(a, b)
+    return recycled(np.multiply, a, b)
 
 
 @multiply.vjp
@@ -233,7 +242,7 @@ def _(g, y, _x):  # s (1 - s)
 @primitive
 def relu(x):
     """max(x, 0). At 0 the derivative is 0."""
-    return np.maximum(x, 0)
+    return recycled(np.maximum, x, 0)
 
 
 @relu.vjp
@@ -362,7 +371,8 @@ def where(condition, a, b):
 
 @where.vjp
 def _(g, _y, condition, _a, _b):
-    return None, lambda: gate(g, condition), lambda: gate(g, np.logical_not(condition))
+    mask = np.asarray(value(condition)).astype(bool)
+    return None, lambda: gate(g, mask), lambda: gate(g, ~mask)
 
 
 @primitive
@@ -373,13 +383,12 @@ def gate(x, mask):
     x is infinite or NaN.
     """
     x, mask = np.asarray(x), np.asarray(mask, bool)
-    bits = x.view(f"i{x.itemsize}")
-    return np.asarray(bits * mask.view(np.int8)).view(x.dtype)
+    return np.asarray(recycled(np.multiply, x.view(f"i{x.itemsize}"), mask.view(np.int8))).view(x.dtype)
 
 
 @gate.vjp
 def _(g, _y, _x, mask):
-    return gate(g, mask)
+    return gate(g, mask), None
 
 
 @primitive
