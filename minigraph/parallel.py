@@ -1,8 +1,9 @@
 """Training steps on several cores: a batch split into micro-batches, one a thread at a time.
 
-Each micro-batch goes through the whole forward and backward pass on one thread, with BLAS held to one thread, so that every
-operation runs in parallel (NumPy leaves the interpreter lock in ufuncs, copies and products) and its arrays stay small enough
-for the cache. Three pieces, kept apart: `split` the batch, an executor that runs the pieces, `Sum` their results in order.
+Each micro-batch goes through the whole forward and backward pass on one thread, with BLAS held to one thread, so that
+every operation runs in parallel (NumPy leaves the interpreter lock in ufuncs, copies and products) and its arrays stay
+small enough for the cache. Three pieces, kept apart: `split` the batch, an executor that runs the pieces, `Sum` their
+results in order.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ def value_and_grad(
     """`minigraph.value_and_grad` of a mean over a batch, computed on several threads.
 
     Args:
-        loss_fn: called as `loss_fn(params, *batch)` with a part of the batch; returns the mean loss of its examples, with
-            `has_aux` `(loss, aux)`.
+        loss_fn: called as `loss_fn(params, *batch)` with a part of the batch; returns the mean loss of its examples,
+            with `has_aux` `(loss, aux)`.
         threads: how many work at once; by default `available_cores()`.
         microbatch: examples in a part, the last one maybe fewer; by default 32, or the batch divided among the threads
             where that is less.
@@ -42,41 +43,35 @@ def value_and_grad(
 
     Returns:
         a function of `(params, *batch)`, batch being trees of arrays with one leading length, that returns
-        `(loss, gradients)`, or `((loss, aux), gradients)`. The gradients are views of one flat array where params have one
-        dtype, which an optimizer's step reads in one pass.
+        `(loss, gradients)`, or `((loss, aux), gradients)`. The gradients are views of one flat array where params have
+        one dtype, which an optimizer's step reads in one pass.
 
-    The result is that of the unsplit batch to rounding, if loss_fn is a mean over its examples (batch normalisation is not:
-    its statistics are then those of each part, "ghost batch norm", Hoffer et al. 2017). For a given micro-batch it is bitwise
-    the same from run to run, whatever the number of threads: the parts are summed in their order, and random operations in
-    part i draw from a generator seeded by i and one number drawn from the caller's generator.
+    The result is that of the unsplit batch to rounding, if loss_fn is a mean over its examples (batch normalisation is
+    not: its statistics are then those of each part, "ghost batch norm", Hoffer et al. 2017). For a given micro-batch it
+    is bitwise the same from run to run, whatever the number of threads: the parts are summed in their order, and random
+    operations in part i draw from a generator seeded by i and one number drawn from the caller's generator.
 
     Raises:
         ValueError: threads or microbatch below 1, arrays of different lengths, an empty batch.
         TypeError: inside another transform: the result cannot be differentiated again.
         Whatever the first failing part raises.
     """
-    for name, n in (("threads", threads), ("microbatch", microbatch)):
-        if n is not None and (not isinstance(n, (int, np.integer)) or n < 1):
-            raise ValueError(f"parallel.value_and_grad: {name} should be an int of at least 1, got {n!r}")
-    executor = Threads(threads or available_cores())
+    executor = _executor("value_and_grad", threads, microbatch)
 
     @functools.wraps(loss_fn)
     def step(params: Any, *batch: Any) -> Any:
         leaves = tree.leaves((params, batch))
         if tape.flags.get() & tape.NESTED or any(type(x) is Tensor for x in leaves):
             raise TypeError("parallel.value_and_grad cannot be differentiated: use minigraph.value_and_grad")
-        n = _batch_size(batch)
-        size = microbatch or min(32, -(-n // executor.threads))
+        n, size = _sizes("value_and_grad", batch, executor, microbatch)
         total = Sum()
-        seed = int(random.drawing_from(None).integers(1 << 63))
+        use_generator = _generators()
 
         def run(i: int) -> tuple[float, Any, Any, Any]:
             part = split(batch, i * size, (i + 1) * size)
             share = min(size, n - i * size) / n
-            with random.use(np.random.default_rng([seed, i])):
-                loss, pullback, *aux = vjp(
-                    lambda p: loss_fn(p, *part), params, has_aux=has_aux
-                )
+            with use_generator(i):
+                loss, pullback, *aux = vjp(lambda p: loss_fn(p, *part), params, has_aux=has_aux)
                 if np.shape(loss) != ():
                     raise TypeError(f"loss_fn should return one number, got {tape.describe(loss)}")
                 # The share of the examples goes in as the loss's gradient: what comes out needs only adding up.
@@ -89,6 +84,36 @@ def value_and_grad(
     return step
 
 
+def map(f: Callable[..., Any], *batch: Any, threads: int | None = None, microbatch: int | None = None) -> Any:
+    """`f(*batch)` on several threads: calls f with parts of the batch and concatenates its results. For inference.
+
+    Args:
+        f: takes trees of arrays to a tree of arrays, one entry an example along every leading axis.
+        batch, threads, microbatch: as in `value_and_grad`, random operations too.
+
+    Raises:
+        ValueError: as `value_and_grad`, or a result that has not the leading length of its part.
+        Whatever the first failing part raises.
+    """
+    executor = _executor("map", threads, microbatch)
+    n, size = _sizes("map", batch, executor, microbatch)
+    use_generator = _generators()
+    parts: list[Any] = []
+
+    def run(i: int) -> Any:
+        with use_generator(i):
+            result = f(*split(batch, i * size, (i + 1) * size))
+        expected = min(size, n - i * size)
+        for path, a in tree.items(result):
+            if np.shape(a)[:1] != (expected,):
+                at = f" at {path}" if path else ""
+                raise ValueError(f"parallel.map: f gave {tape.describe(a)}{at} for a part of {expected} examples")
+        return result
+
+    executor.run(run, -(-n // size), parts.append)
+    return tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
 def split(batch: tuple[Any, ...], start: int, stop: int) -> tuple[Any, ...]:
     """The examples from `start` to `stop` of every array of the batch, as views."""
     return tree.map(lambda a: a[start:stop], batch)
@@ -98,8 +123,8 @@ class Sum:
     """Adds up the results of the parts, which come in order.
 
     The loss and floating aux (batch-norm's running statistics, an accuracy) are averaged, each part weighing as many
-    examples as it has; integer and bool aux (counts of correct answers) are summed. What every part hands back unchanged
-    (frozen weights in a model's state: the same array) stays that array.
+    examples as it has; integer and bool aux (counts of correct answers) are summed. What every part hands back
+    unchanged (frozen weights in a model's state: the same array) stays that array.
     """
 
     def __init__(self) -> None:
@@ -147,9 +172,11 @@ class Threads:
     def run(self, task: Callable[[int], Any], n: int, collect: Callable[[Any], None]) -> None:
         """`collect(task(i))` for i = 0 ... n - 1 in this order; the tasks themselves run in any.
 
-        A thread that is ahead keeps its result until the ones before it are collected. When a task raises, no further one
-        starts, and the exception of the lowest number is raised here.
+        A thread that is ahead keeps its result until the ones before it are collected. When a task raises, no further
+        one starts, and the exception of the lowest number is raised here, after every thread has finished its task.
         """
+        from concurrent.futures import wait  # here, not above: `import minigraph` stays cheap
+
         lock = threading.Lock()
         numbers = iter(range(n))  # shared by the threads: next() of a range is atomic under CPython
         waiting: dict[int, Any] = {}
@@ -159,7 +186,7 @@ class Threads:
         def work() -> None:
             nonlocal collected
             for i in numbers:
-                if errors:
+                if errors and min(errors) < i:
                     return
                 try:
                     result = task(i)
@@ -175,9 +202,12 @@ class Threads:
         with _one_blas_thread():
             contexts = [contextvars.copy_context() for _ in range(min(self.threads, n))]
             futures = [_pool(self.threads).submit(c.run, work) for c in contexts[1:]]
-            contexts[0].run(work)
-            for future in futures:
-                future.result()
+            try:
+                contexts[0].run(work)
+                wait(futures)
+            except BaseException as error:  # Ctrl-C outside of a task
+                errors[-1] = error  # which no further one passes
+                wait(futures)
         if errors:
             raise errors[min(errors)]
 
@@ -185,14 +215,14 @@ class Threads:
 @functools.cache
 def _pool(threads: int) -> Any:
     """The workers beside the calling thread; kept, since starting threads costs more than a small step."""
-    from concurrent.futures import ThreadPoolExecutor  # here, not above: `import minigraph` stays cheap
+    from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="minigraph")
 
 
 @functools.cache
 def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController  # likewise
+    from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 
@@ -224,22 +254,32 @@ def _quotas() -> Iterator[tuple[int, int]]:
             yield int(quota), int(period)
     except (OSError, ValueError):
         pass
-    try:
+    with suppress(OSError, ValueError):
         yield (
             int((root / "cpu/cpu.cfs_quota_us").read_text()),
             int((root / "cpu/cpu.cfs_period_us").read_text()),
         )
-    except (OSError, ValueError):
-        pass
 
 
-def _batch_size(batch: tuple[Any, ...]) -> int:
-    """The common length of the batch's arrays."""
+def _executor(name: str, threads: int | None, microbatch: int | None) -> Threads:
+    for what, n in (("threads", threads), ("microbatch", microbatch)):
+        if n is not None and (not isinstance(n, (int, np.integer)) or n < 1):
+            raise ValueError(f"parallel.{name}: {what} should be an int of at least 1, got {n!r}")
+    return Threads(threads or available_cores())
+
+
+def _generators() -> Callable[[int], Any]:
+    """For each number a context in which random operations draw from a generator of its own."""
+    seed = int(random.drawing_from(None).integers(1 << 63))
+    return lambda i: random.use(np.random.default_rng([seed, i]))
+
+
+def _sizes(name: str, batch: tuple[Any, ...], executor: Threads, microbatch: int | None) -> tuple[int, int]:
+    """The common length of the batch's arrays, and that of its parts."""
     lengths = {path or "0": np.shape(a)[:1] for path, a in tree.items(batch)}
     sizes = set(lengths.values())
     if len(sizes) != 1 or sizes <= {(), (0,)}:
-        raise ValueError(
-            f"parallel.value_and_grad: the arrays of the batch should have one leading length of at least 1, got "
-            f"{ {path: n[0] if n else 'no axis' for path, n in lengths.items()} }"
-        )
-    return sizes.pop()[0]
+        got = {path: shape[0] if shape else "no axis" for path, shape in lengths.items()}
+        raise ValueError(f"parallel.{name}: the batch's arrays should have one leading length of at least 1, got {got}")
+    ((n,),) = sizes
+    return n, microbatch or min(32, -(-n // executor.threads))

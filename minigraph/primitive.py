@@ -8,11 +8,14 @@
     def _(g, y, _x):              # d tanh = 1 - tanh^2
         return g * (1 - y * y)
 
-A rule takes the gradient `g` of the output, the output `y`, and the forward's own arguments, and returns the gradient of
-each positional argument: an array, a thunk (run only if that gradient is needed), or None for zero; one alone, or a tuple.
-It is written in operators and minigraph's own functions: handed arrays it computes, handed Tensors it records, so one rule
-serves every order of derivative. An argument (or `y`) that the rule names with a leading underscore is not kept for the
-backward pass: the rule gets a stand-in that has only its shape and dtype.
+A rule takes the gradient `g` of the output, the output `y`, and the forward's own arguments, and returns the gradient
+of each positional argument: an array, a thunk (run only if that gradient is needed), or None for zero; one alone, or a
+tuple. It is written in operators and minigraph's own functions: handed arrays it computes, handed Tensors it records,
+so one rule serves every order of derivative. An argument (or `y`) that the rule names with a leading underscore is not
+kept for the backward pass: the rule gets a stand-in that has only its shape and dtype.
+
+Gradients that share work can come as one function instead of a tuple: it takes a list of bools, which of them are needed,
+and returns the tuple.
 
 A forward that returns `(value, saved)` hands `saved` to its rule as the keyword argument `saved`. Since nothing can be
 differentiated through `saved`, such a primitive may name a `composite`: the same function in other operations, which
@@ -21,7 +24,9 @@ derivatives of higher order go through.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -32,13 +37,16 @@ from .tensor import Tensor
 
 _REGISTRY: dict[str, Primitive] = {}
 _F64 = np.dtype(np.float64)
-_OBJECT = np.dtype(object)
+_F32 = np.dtype(np.float32)
+_NUMPY_ERRORS = (TypeError, ValueError, IndexError)  # for operands that do not fit
 
 
 class Primitive:
     """A differentiable function; call it with arrays (arrays come back) or Tensors (a recorded Tensor comes back)."""
 
     def __init__(self, forward: Callable[..., Any], name: str | None = None):
+        if not isinstance(forward, FunctionType):
+            raise TypeError(f"primitive: expected a Python function (def), got {forward!r}")
         self.forward = forward
         self.name = name or forward.__name__.lstrip("_")  # _pad is what the public pad calls
         self.__name__ = self.name
@@ -46,8 +54,7 @@ class Primitive:
         self.__module__ = forward.__module__
         self.__wrapped__ = forward  # what inspect.signature reads
         code = forward.__code__
-        self.names = code.co_varnames[: code.co_argcount]  # positional, then keyword-only:
-        self.static = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        self.names = code.co_varnames[: code.co_argcount]  # of the positional arguments
         self.rule: Callable[..., Any] = self._no_rule
         self.dropped: tuple[int, ...] = ()  # positional arguments whose arrays the rule does not need
         self.drops_rest = False  # the same for *args
@@ -63,10 +70,12 @@ class Primitive:
         same = tuple(n.removeprefix("_") for n in args) == wanted
         same &= bool(code.co_flags & 4) == bool(forward.co_flags & 4)  # *args in both or neither
         same &= rule.__defaults__ == self.forward.__defaults__
+        if not (code.co_flags | forward.co_flags) & 8:  # neither has **kwargs
+            same &= _keywords(rule) == _keywords(self.forward)
         if not same:
             raise TypeError(
-                f"the rule of {self.name} takes (g, y) and then the forward's own positional arguments "
-                f"with their defaults: {wanted}, got {args}"
+                f"the rule of {self.name} should take (g, y) and then the forward's own arguments with their defaults, "
+                f"{inspect.signature(self.forward)}, got {inspect.signature(rule)}"
             )
         self.rule = rule
         self.keeps_y = not names[1].startswith("_")
@@ -101,18 +110,22 @@ class Primitive:
                     return self(*self._positional(args, kwargs), **kwargs)
         try:
             y = self.forward(*values, **kwargs)
-        except Exception as error:
+        except _NUMPY_ERRORS as error:
+            if type(error).__module__.partition(".")[0] not in ("builtins", "numpy"):
+                raise  # the user's own type
             raise self._forward_error(error, values, kwargs) from error
         if type(y) is not np.ndarray:
             if type(y) is tuple:
+                if len(y) != 2:
+                    raise TypeError(f"{self.name}: expected an array or (array, saved), got {len(y)} values")
                 y, kwargs["saved"] = y
             if not isinstance(y, (np.ndarray, np.generic)):
                 y = np.asarray(y)
         dtype = y.dtype
         if dtype is _F64 and self.narrows:
             y = _narrow(y, values)
-        elif dtype is _OBJECT:
-            raise self._forward_error(TypeError("the result would be an object array"), values, kwargs)
+        elif dtype is not _F32 and dtype.kind != "f" and (traced or dtype.kind not in "iub"):
+            raise TypeError(f"{self._shown(values, kwargs)}: the result would be {dtype}, which has no gradient")
         if not tensors:
             return y
         if type(y) is not np.ndarray:
@@ -183,19 +196,18 @@ class Primitive:
         for name, v in kwargs.items():
             if type(v) is Tensor:
                 raise TypeError(
-                    f"{self.name}: {name}= takes no Tensor: no gradient goes through it; pass {name}.data if none should"
+                    f"{self.name}: {name}= takes no Tensor, no gradient goes through it; pass {name}.data if none is to"
                 )
         return bound
 
     def _forward_error(self, error: Exception, values: list[Any], kwargs: Any) -> Exception:
-        kinds = (TypeError, ValueError, IndexError)
-        kind = next((k for k in kinds if isinstance(error, k)), None)
-        text = str(error)
-        if kind is None or text.startswith(self.name):
-            return error
+        kind = next(k for k in _NUMPY_ERRORS if isinstance(error, k))
+        return kind(f"{self._shown(values, kwargs)}: {str(error).removeprefix(self.name + ': ')}")
+
+    def _shown(self, values: list[Any], kwargs: Any) -> str:
         shown = [tape.describe(v) for v in values]
         shown += [f"{k}={tape.describe(v)}" for k, v in kwargs.items()]
-        return kind(f"{self.name}({', '.join(shown)}): {text}")
+        return f"{self.name}({', '.join(shown)})"
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has no rule; register one with @{self.name}.vjp")
@@ -237,12 +249,19 @@ def custom_vjp(f: Callable[..., Any]) -> Primitive:
     return Primitive(f)
 
 
+def _keywords(f: Callable[..., Any]) -> dict[str, Any]:
+    """The keyword-only arguments and their defaults, but for `saved`."""
+    code, defaults = f.__code__, f.__kwdefaults__ or {}
+    names = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    return {n: defaults.get(n, inspect.Parameter.empty) for n in names if n != "saved"}
+
+
 def _narrow(y: Any, values: list[Any]) -> Any:
     """A float64 result cast to its widest floating input: counts and numbers do not make float32 float64.
 
     Arrays with axes decide; where there are none, 0-d arrays do; Python and NumPy scalars never.
     """
-    arrays = [v for v in values if type(v) is np.ndarray and v.dtype.kind == "f"]
+    arrays = [v for v in values if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
     deciding = [v.dtype for v in arrays if v.ndim] or [v.dtype for v in arrays]
     return y if not deciding or _F64 in deciding else y.astype(np.result_type(*deciding))
 

@@ -41,19 +41,19 @@ def drawing_from(generator: np.random.Generator | None) -> np.random.Generator:
         generator = _default
     draws = _draws.get()
     if draws is not None:
-        draws.note(generator)
+        draws.note(generator.bit_generator, generator.bit_generator.state)
     return generator
 
 
 class Draws:
-    """Which generators a piece of code drew from, and their states before it did, so that it can draw the same again."""
+    """Which generators a piece of code drew from, and their states before, so that it can draw the same again."""
 
     def __init__(self) -> None:
-        self.before: list[tuple[np.random.Generator, Any]] = []
+        self.before: list[tuple[np.random.BitGenerator, Any]] = []
 
-    def note(self, generator: np.random.Generator) -> None:
-        if all(g is not generator for g, _ in self.before):
-            self.before.append((generator, generator.bit_generator.state))
+    def note(self, bits: np.random.BitGenerator, state: Any) -> None:
+        if all(b is not bits for b, _ in self.before):
+            self.before.append((bits, state))
 
     @contextmanager
     def record(self) -> Iterator[None]:
@@ -65,17 +65,16 @@ class Draws:
             _draws.reset(token)
             outer = _draws.get()
             if outer is not None:  # a checkpoint in a checkpoint: the outer one has to rewind these too
-                for generator, state in self.before:
-                    if all(g is not generator for g, _ in outer.before):
-                        outer.before.append((generator, state))
+                for bits, state in self.before:
+                    outer.note(bits, state)
 
     @contextmanager
     def replay(self) -> Iterator[None]:
-        now = [(g, g.bit_generator.state) for g, _ in self.before]
-        for generator, state in self.before:
-            generator.bit_generator.state = state
+        now = [(bits, bits.state) for bits, _ in self.before]
+        for bits, state in self.before:
+            bits.state = state
         try:
             yield
         finally:
-            for generator, state in now:
-                generator.bit_generator.state = state
+            for bits, state in now:
+                bits.state = state

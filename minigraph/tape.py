@@ -1,8 +1,8 @@
 """The tape: nodes that link to their inputs, and the one backward pass that walks them.
 
 There is no global tape. An operation on tensors makes a `Node` that knows its primitive, what its rule needs, and the
-nodes of its inputs; dropping the last tensor of a graph frees the graph. Ids grow with time, so a node's inputs always have
-smaller ids, and walking by falling id meets every node after all of its uses.
+nodes of its inputs; dropping the last tensor of a graph frees the graph. Ids grow with time, so a node's inputs
+always have smaller ids, and walking by falling id meets every node after all of its uses.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from . import tree
+from .kernels.norm import column_sums
 
 if TYPE_CHECKING:
     from .primitive import Primitive
@@ -44,6 +47,12 @@ class MutationError(RuntimeError):
     """Under `detect_anomaly`: an array saved for the backward pass was changed in place."""
 
 
+_OUTSIDE = (
+    "it uses a Tensor that requires a gradient and is not an argument of the transformed function, whose results are "
+    "arrays and would lose that gradient: pass the Tensor as an argument, or use t.detach() or mg.no_grad()"
+)
+
+
 class Node:
     """One recorded operation, or (`op is None`) a leaf whose gradient is wanted.
 
@@ -59,6 +68,9 @@ class Node:
     __slots__ = (
         "args", "code", "dtype", "grad", "id", "kwargs", "lasti", "op", "parents", "shape", "sums", "y",
     )  # fmt: skip
+
+    code: CodeType
+    lasti: int
 
     def __init__(self, op: Primitive | None, shape: tuple[int, ...], dtype: np.dtype[Any]):
         self.id = next_id()
@@ -108,8 +120,8 @@ def detect_anomaly() -> Iterator[None]:
 
     Inside it, the first forward value or gradient that turns NaN or infinite although all it was computed from is
     finite raises `AnomalyError`, and an array that an operation saved and that was changed in place before the backward
-    pass raises `MutationError`; both name the primitive, its shapes and dtypes, and the line of the user's call. NumPy's floating-point warnings, which
-    would come first and say less, are off inside.
+    pass raises `MutationError`; both name the primitive, its shapes and dtypes, and the line of the user's call.
+    NumPy's floating-point warnings, which would come first and say less, are off inside. Local to the thread or task.
     """
     with mode(ANOMALY), np.errstate(all="ignore"):
         yield
@@ -122,6 +134,7 @@ def backprop(
     roots: Iterable[tuple[Node, Any]],
     targets: frozenset[Node] | None = None,
     *,
+    closed: bool = False,
     retain_graph: bool = False,
     create_graph: bool = False,
 ) -> dict[Node, Any]:
@@ -130,6 +143,8 @@ def backprop(
     Args:
         roots: `(node, gradient)` pairs. Gradients are ndarrays, or Tensors under `create_graph`.
         targets: the nodes whose gradients are wanted; the walk stops at them. None: every leaf.
+        closed: raise where the walk meets a node older than every target: a Tensor from outside, whose part in the
+            gradients would be lost.
         retain_graph: keep what the rules need, for another pass; otherwise nodes are freed as they are met.
         create_graph: run the rules on Tensors, so that the gradients are differentiable in turn.
 
@@ -139,6 +154,11 @@ def backprop(
     # Nodes older than every target cannot depend on one: their gradients are not needed.
     oldest = min((t.id for t in targets), default=0) if targets is not None else 0
     stop = targets or frozenset()
+    roots = [(node, g) for node, g in roots if node.id >= oldest]
+    # A transform in another one may also meet younger nodes that depend on the outer's inputs alone.
+    needed = None
+    if targets and create_graph and not closed:
+        needed = _leading_to(targets, (node for node, _ in roots), oldest)
     grads: dict[Node, Any] = {}
     heap: list[tuple[int, Node]] = []
     found: list[Node] = []
@@ -158,8 +178,7 @@ def backprop(
     anomaly = flags.get() & ANOMALY
     try:
         for node, g in roots:
-            if node.id >= oldest:
-                add(node, g)
+            add(node, g)
         while heap:
             node = heappop(heap)[1]
             g = grads.pop(node)
@@ -178,11 +197,25 @@ def backprop(
                     y = node if node.y is None else node.y
                     pulled = op.rule(g, y, *node.args, **node.kwargs)
                 if type(pulled) is not tuple:
-                    pulled = (pulled,)
+                    if type(pulled) is FunctionType and pulled.__code__.co_argcount:  # gradients that share work
+                        pulled = pulled([p is not None and p.id >= oldest for p in node.parents])
+                    else:
+                        pulled = (pulled,)
                 for i, parent in enumerate(node.parents):
-                    if parent is None or parent.id < oldest:
+                    if parent is None:
                         continue
-                    gp = pulled[i]
+                    if parent.id < oldest:
+                        if closed:
+                            raise TypeError(_OUTSIDE)
+                        continue
+                    if needed is not None and parent not in needed:
+                        continue
+                    try:
+                        gp = pulled[i]
+                    except IndexError:
+                        raise TypeError(
+                            f"the rule gave {len(pulled)} gradients, none for argument {i}; None stands for zero"
+                        ) from None
                     if type(gp) is FunctionType:  # a thunk: computed only here, where it is needed
                         gp = gp()
                     if gp is None:
@@ -195,13 +228,17 @@ def backprop(
                         check_gradient(node, i, g, gp)
                     # `add`, inline: this is the loop that every operation goes through
                     if parent in grads:
-                        grads[parent] = grads[parent] + gp
+                        grads[parent] = total = grads[parent] + gp
+                        if anomaly:
+                            check_gradient(node, i, g, total)
                     else:
                         grads[parent] = gp
                         if parent.op is None or parent in stop:
                             found.append(parent)
                         else:
                             heappush(heap, (-parent.id, parent))
+            except (AnomalyError, MutationError):
+                raise
             except Exception as error:
                 raise blame(error, node) from error
             if not retain_graph:
@@ -210,6 +247,22 @@ def backprop(
     finally:
         flags.reset(token)
     return {node: grads[node] for node in found if targets is None or node in stop}
+
+
+def _leading_to(targets: frozenset[Node], roots: Iterable[Node], oldest: int) -> set[Node]:
+    """The nodes of the roots' graph that depend on a target, and the targets."""
+    seen = set(roots)
+    stack = list(seen)
+    while stack:
+        for parent in stack.pop().parents:
+            if parent is not None and parent.id >= oldest and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    needed = set(targets)
+    for node in sorted(seen, key=lambda n: n.id):
+        if node.args is None or not needed.isdisjoint(node.parents):  # freed: the walk is to say so
+            needed.add(node)
+    return needed
 
 
 def unbroadcast(g: Any, node: Node, parent: Node, i: int) -> Any:
@@ -222,12 +275,14 @@ def unbroadcast(g: Any, node: Node, parent: Node, i: int) -> Any:
             if axis < extra or (shape[axis - extra] == 1 and n != 1)
         )
         if all(axis in axes or shape[axis - extra] == n for axis, n in enumerate(node.shape)):
+            if type(g) is np.ndarray and g.size and axes == tuple(range(g.ndim - 1)):
+                return column_sums(g).reshape(shape)  # a bias's gradient: several times faster than ndarray.sum
             return g.sum(axes).reshape(shape)
     raise ValueError(f"the rule's gradient for argument {i} has shape {g.shape}, expected {shape}")
 
 
 def owned(arrays: list[Any], shared: set[int] | None = None) -> list[np.ndarray]:
-    """The gradients as arrays that nothing else shares (`shared`: ids of arrays that something does): safe to change."""
+    """The gradients as arrays that nothing else shares, safe to change; `shared` has the ids of arrays that are not."""
     seen = shared or set()
     out = []
     for a in arrays:
@@ -275,10 +330,8 @@ def describe_call(node: Node) -> str:
     return f"{call}\n  {location(node.code, node.lasti)}"
 
 
-def blame(error: Exception, node: Node) -> Exception:
+def blame(error: Exception, node: Node) -> BackwardError:
     """`error`, raised while the gradient of `node` was computed, as an error that names the user's call."""
-    if isinstance(error, (AnomalyError, MutationError)):
-        return error
     kind = "" if isinstance(error, BackwardError) else f"{type(error).__name__}: "
     return BackwardError(f"backward of {describe_call(node)}\n{kind}{error}")
 
@@ -286,21 +339,26 @@ def blame(error: Exception, node: Node) -> Exception:
 # ---------------------------------------------------------------- detect_anomaly
 
 
+def _plain(value: Any) -> np.ndarray:
+    """The array of a Tensor, array or number."""
+    return np.asarray(value if isinstance(value, (np.ndarray, np.generic, float)) else value.data)
+
+
 def is_finite(value: Any) -> bool:
-    data = getattr(value, "data", value) if not isinstance(value, np.ndarray) else value
-    data = np.asarray(data)
-    return data.dtype.kind not in "fc" or bool(np.isfinite(data).all())
+    data = _plain(value)
+    return data.dtype.kind != "f" or bool(np.isfinite(data).all())
 
 
 def _count(value: Any) -> str:
-    data = np.asarray(value if isinstance(value, np.ndarray) else value.data)
+    data = _plain(value)
     nan, inf = int(np.isnan(data).sum()), int(np.isinf(data).sum())
     return f"{nan} NaN and {inf} infinite of {data.size} entries"
 
 
 def check_forward(node: Node, y: np.ndarray, values: Iterable[Any]) -> None:
     """Raise if `y` is not finite although every array it was computed from is."""
-    if not is_finite(y) and all(is_finite(v) for v in values if isinstance(v, (np.ndarray, float))):
+    numbers = (np.ndarray, np.generic, float)
+    if not is_finite(y) and all(is_finite(v) for v in values if isinstance(v, numbers)):
         raise AnomalyError(f"{_count(y)} in the forward value of {describe_call(node)}")
 
 
@@ -312,11 +370,15 @@ def check_gradient(node: Node, i: int, g: Any, gp: Any) -> None:
 
 
 def _saved_arrays(node: Node) -> list[np.ndarray]:
-    return [a for a in (*node.args, node.y) if isinstance(a, np.ndarray)]
+    """What the rule reads: arguments it does not drop, the arrays in indices and keywords too, and the output."""
+    op: Any = node.op
+    args = node.args[: len(op.names)] if op.drops_rest else node.args
+    kept = [a for i, a in enumerate(args) if i not in op.dropped]
+    return [a for a in tree.leaves((kept, node.kwargs, node.y)) if isinstance(a, np.ndarray)]
 
 
 def _checksums(node: Node) -> list[int]:
-    return [zlib.crc32(np.ascontiguousarray(a).data.cast("B") if a.size else b"") for a in _saved_arrays(node)]
+    return [zlib.crc32(np.ascontiguousarray(a).data) for a in _saved_arrays(node)]
 
 
 def remember(node: Node) -> None:

@@ -117,7 +117,9 @@ class Tensor:
         elif type(gradient) is not Tensor:
             gradient = np.asarray(gradient, self.dtype)
         elif not create_graph:
-            gradient = gradient.data
+            gradient = gradient.data.astype(self.dtype, copy=False)
+        elif gradient.dtype != self.dtype:
+            gradient = gradient.astype(self.dtype)
         if gradient.shape != self.shape:
             raise ValueError(f"backward: gradient has shape {gradient.shape}, expected {self.shape}")
         if create_graph and type(gradient) is not Tensor:
@@ -127,13 +129,11 @@ class Tensor:
             retain_graph=retain_graph or create_graph,
             create_graph=create_graph,
         )
-        if create_graph:
-            new = [g if type(g) is Tensor else Tensor(g) for g in grads.values()]
-        else:
-            # the seed is the caller's: a leaf that is the root itself must not share it
-            new = [Tensor.of(g, None) for g in tape.owned([*grads.values()], {id(gradient)})]
-        for leaf, g in zip(grads, new, strict=True):
-            leaf.grad = g if leaf.grad is None else leaf.grad + g
+        # the seed is the caller's: a leaf that is the root itself must not share it
+        arrays = tape.owned([_data(g) for g in grads.values()], {id(_data(gradient))})
+        for (leaf, g), array in zip(grads.items(), arrays, strict=True):
+            new = Tensor.of(array, g.node if type(g) is Tensor else None)
+            leaf.grad = new if leaf.grad is None else leaf.grad + new
 
     def detach(self) -> Tensor:
         """The same array, outside the graph."""
@@ -283,17 +283,21 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.data)
 
-    def __float__(self) -> float:
+    def __float__(self) -> float:  # math.exp(t) and array[0] = t come here: their gradient would be lost
+        _constant(self, "float()")
         return float(self.item())
 
     def __int__(self) -> int:
+        _constant(self, "int()")
         return int(self.item())
 
     def __index__(self) -> int:
         return self.data.__index__()
 
     def __format__(self, spec: str) -> str:
-        return format(self.item() if spec and self.size == 1 else str(self), spec)
+        if not spec:
+            return str(self)
+        return format(self.item() if self.size == 1 else self.data, spec)
 
     def __repr__(self) -> str:
         text = np.array2string(self.data, separator=", ", prefix="Tensor(")
@@ -340,7 +344,9 @@ class Tensor:
         return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
 
     def transpose(self, *axes: Any) -> Tensor:
-        return ops.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
+        if len(axes) == 1 and not isinstance(axes[0], int):
+            return ops.transpose(self, axes[0])
+        return ops.transpose(self, axes or None)
 
     def squeeze(self, axis: Any = None) -> Tensor:
         return ops.squeeze(self, axis)
@@ -366,7 +372,7 @@ def _data(value: Any) -> Any:
 
 def _constant(value: Any, what: str) -> Any:
     if type(value) is Tensor and value.node is not None:
-        raise TypeError(f"{what} has a zero gradient wherever it has one: apply it to t.detach()")
+        raise TypeError(f"{what} gives no gradient, and this Tensor requires one: use t.detach() or t.item()")
     return _data(value)
 
 

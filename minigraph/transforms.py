@@ -1,6 +1,6 @@
 """Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp, checkpoint.
 
-Arrays in, arrays out: the inputs are nested dicts, lists or tuples of arrays; while `f` runs they are Tensors. A transform
+Arrays in, arrays out: inputs are nested dicts, lists or tuples of arrays; while `f` runs they are Tensors. A transform
 inside a transformed function (or one that is given Tensors) records its own backward pass, so all of them nest.
 """
 
@@ -24,19 +24,28 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """`f(*primals)` and its pullback, the vector-Jacobian product.
 
     Returns:
-        `(y, pullback)`, with `has_aux` (f returns `(y, aux)`) `(y, pullback, aux)`. `pullback(g)`, g a tree shaped like y,
-        gives a tuple with the gradient of sum(g * y) for each primal; it can be called any number of times, the last time with
-        `retain_graph=False` to free memory on the way.
+        `(y, pullback)`, or `(y, pullback, aux)` with `has_aux` (f returns `(y, aux)`). `pullback(g)`, g a tree like y,
+        gives a tuple with the gradient of sum(g * y) for each primal; it can be called any number of times, the last
+        time with `retain_graph=False` to free memory on the way.
 
     Raises:
-        TypeError: a primal or an output is not a floating array. ValueError: g does not match y.
+        TypeError: a primal is not a floating array, or an output not an array. ValueError: g does not match y.
+        BackwardError: by the pullback, where f uses a Tensor by closure that requires a gradient: outside of every
+            transform the results are arrays, which would lose it.
     """
+    return _vjp(f, primals, primals, has_aux)
+
+
+def _vjp(
+    f: Function, primals: tuple[Any, ...], given: Any, has_aux: bool, closed: bool = True
+) -> tuple[Any, ...]:
+    """`vjp`; `given` is all that the user's call was given, `closed` as in `tape.backprop`."""
     outer = tape.flags.get()
-    given = [leaf for p in primals for leaf in tree.leaves(p)]
     # Differentiable in turn: inside another transform, or when called with recorded Tensors.
-    nested = (outer & NESTED and outer & RECORD) or any(
-        type(x) is Tensor and x.node is not None for x in given
+    nested = bool(outer & RECORD) and (
+        bool(outer & NESTED) or any(type(x) is Tensor and x.node is not None for x in tree.leaves(given))
     )
+    closed = closed and bool(outer & RECORD) and not nested
     inputs = tuple(_trace(p, f"{_name(f)}: argument {i}") for i, p in enumerate(primals))
     with tape.mode(RECORD | NESTED):
         y = f(*inputs)
@@ -61,7 +70,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
             if type(t) is Tensor and t.node is not None
         ]
         found = tape.backprop(
-            roots, targets, retain_graph=retain_graph or create, create_graph=create
+            roots, targets, closed=closed, retain_graph=retain_graph or create, create_graph=create
         )
         grads = [found[t.node] if t.node in found else np.zeros(t.shape, t.dtype) for t in leaves]
         grads = [*map(_tensor, grads)] if create else tape.owned(grads, {id(c) for _, c in roots})
@@ -74,7 +83,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
 
 
 def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Function:
-    """A function that returns `(value, gradients)` of the scalar function `f`; with `has_aux`, `((value, aux), gradients)`.
+    """A function that returns `(value, gradients)` of the scalar `f`, or `((value, aux), gradients)` with `has_aux`.
 
     Args:
         argnums: which positional arguments to differentiate; a tuple gives a tuple of gradients.
@@ -116,11 +125,14 @@ def jvp(f: Function, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tup
 
     The pullback g -> J^T g is linear, so its own pullback is v -> J v: two backward passes make a forward one.
     """
+    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
+        raise TypeError("jvp: primals and tangents should be tuples, of f's arguments and of a direction for each")
     if len(primals) != len(tangents):
         raise ValueError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
     y, pullback = vjp(f, *primals)
     zeros = tree.map(lambda a: np.zeros(a.shape, a.dtype), y)
-    _, push = vjp(pullback, zeros)
+    # The pullback goes through the primals, which are from outside of it.
+    _, push = _vjp(pullback, (zeros,), (zeros, primals), False, closed=False)
     return y, push(tuple(tangents))[0]
 
 
@@ -133,8 +145,8 @@ def hvp(f: Function, x: Any, v: Any) -> Any:
 def jacobian(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     """A function that returns the Jacobian of `f`: for arrays, an array of shape `(*f(x).shape, *x.shape)`.
 
-    For trees, a tree like f's result that holds at each leaf a tree like the argument. One backward pass for each entry of
-    the result.
+    For trees, a tree like f's result that holds at each leaf a tree like the argument. One backward pass for each entry
+    of the result.
     """
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
@@ -153,7 +165,7 @@ def jacobian(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
                 pulled.append(tree.leaves(pullback(tree.unflatten(y, cotangents))))
             shape = outputs[k].shape
             stacked = [
-                stack(column).reshape(*shape, *np.shape(_array(x)))
+                stack(column).reshape((*shape, *np.shape(_array(x))))
                 if pulled
                 else np.zeros((*shape, *np.shape(_array(x))), outputs[k].dtype)
                 for column, x in zip(
@@ -178,8 +190,9 @@ def hessian(f: Function, argnums: int = 0) -> Function:
 def checkpoint(f: Function) -> Function:
     """`f`, but keeping only its inputs for the backward pass, which runs f again (Chen et al. 2016, arXiv 1604.06174).
 
-    Every array that f depends on has to come in through its arguments (trees of arrays); a Tensor that needs a gradient and
-    comes in by closure raises TypeError. `dropout` inside draws the same mask again.
+    Every array that f depends on has to come in through its arguments (trees of arrays); a Tensor that needs a gradient
+    and comes in by closure raises TypeError. `dropout` inside draws the same mask again; so does other randomness whose
+    generator comes from `mg.random.drawing_from`.
     """
 
     @functools.wraps(f)
@@ -188,41 +201,48 @@ def checkpoint(f: Function) -> Function:
         traced = [i for i, x in enumerate(leaves) if type(x) is Tensor and x.node is not None]
         if not traced or not tape.flags.get() & RECORD:
             return f(*args, **kwargs)
-        like: Any = None
+        inputs = [leaves[i] for i in traced]
+        # What the node keeps must not hold the inputs a second time, or it would outlive the backward pass.
+        leaves = [None if i in traced else x for i, x in enumerate(leaves)]
+        structure = tree.map(lambda _: 0, (args, kwargs))
 
         def run(*tensors: Any) -> Any:
-            """f as a function of its traced leaves to one array, the outputs laid end to end."""
-            nonlocal like
+            """f as a function of its traced leaves to one array, the outputs laid end to end; and the outputs."""
             filled = list(leaves)
             for i, t in zip(traced, tensors, strict=True):
                 filled[i] = t
-            again, named = tree.unflatten((args, kwargs), filled)
+            again, named = tree.unflatten(structure, filled)
             like = f(*again, **named)
-            floating = [t for t in tree.leaves(like) if type(t) is Tensor and t.dtype.kind == "f"]
+            floating = _floating(like)
+            if not floating:
+                raise TypeError(f"{_name(f)} should return floating arrays, got {tape.describe(like)}")
             if len(floating) == 1:
-                return floating[0]
-            return ops.concatenate([t.reshape(-1) for t in floating])
+                return floating[0], like
+            return ops.concatenate([t.reshape(-1) for t in floating]), like
 
         draws = random.Draws()
+        outputs: list[Any] = []
 
         def forward(*values: Any) -> Any:
             with draws.record():
-                y = run(*(Tensor(v) for v in values))
+                y, like = run(*(Tensor(v) for v in values))
+            outputs.append(like)
             if y.node is not None:
                 raise TypeError(
-                    f"checkpoint: {_name(f)} uses a Tensor that needs a gradient and is not among its arguments: pass it"
+                    f"{_name(f)} uses a Tensor that needs a gradient and is not among its arguments: pass it"
                 )
             return y.data
 
         def rule(g: Any, _y: Any, *xs: Any) -> Any:
             with draws.replay():
-                _, pullback = vjp(run, *xs)
-            return pullback(g)
+                _, pullback = vjp(lambda *tensors: run(*tensors)[0], *xs)
+            return pullback(g, retain_graph=False)
 
         op = Primitive(forward, f"checkpoint({_name(f)})")
         op.vjp(rule)
-        y = op(*(leaves[i] for i in traced))
-        floating = [t for t in tree.leaves(like) if type(t) is Tensor and t.dtype.kind == "f"]
+        y = op(*inputs)
+        like = outputs.pop()
+        floating = _floating(like)
         if len(floating) == 1:
             parts = [y]
         else:
@@ -246,6 +266,8 @@ def _vjp_at(f: Function, numbers: tuple[int, ...], args: Any, kwargs: Any, has_a
     """(y, pullback, aux) of f as a function of the positional arguments `numbers`."""
     if any(not -len(args) <= n < len(args) for n in numbers):
         raise ValueError(f"{_name(f)}: argnums {numbers} is out of range, {len(args)} arguments came")
+    if len({n % len(args) for n in numbers}) < len(numbers):
+        raise ValueError(f"{_name(f)}: argnums {numbers} names an argument twice")
 
     def of_chosen(*chosen: Any) -> Any:
         filled = list(args)
@@ -254,7 +276,7 @@ def _vjp_at(f: Function, numbers: tuple[int, ...], args: Any, kwargs: Any, has_a
         return f(*filled, **kwargs)
 
     of_chosen.__name__ = _name(f)
-    out = vjp(of_chosen, *(args[n] for n in numbers), has_aux=has_aux)
+    out = _vjp(of_chosen, tuple(args[n] for n in numbers), (args, kwargs), has_aux)
     return out if has_aux else (*out, None)
 
 
@@ -274,13 +296,17 @@ def _trace(primal: Any, what: str) -> Any:
     return tree.unflatten(primal, out)
 
 
+def _floating(outputs: Any) -> list[Tensor]:
+    return [t for t in tree.leaves(outputs) if type(t) is Tensor and t.dtype.kind == "f"]
+
+
 def _cotangent(y: Any, g: Any) -> Any:
-    shape = np.shape(_array(y))
+    shape, dtype = np.shape(_array(y)), getattr(y, "dtype", None)
     if np.shape(_array(g)) != shape:
         raise ValueError(f"pullback: expected an array of shape {shape}, got {tape.describe(g)}")
     if type(g) is Tensor:
-        return g
-    return np.asarray(g, getattr(y, "dtype", None))
+        return g if g.dtype == dtype else g.astype(dtype)
+    return np.asarray(g, dtype)
 
 
 def _array(x: Any) -> Any:

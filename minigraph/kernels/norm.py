@@ -18,6 +18,15 @@ BLOCK = 1 << 19  # bytes
 CHAIN = 256  # rows summed in the array's own dtype before the sum moves to float64
 
 
+def column_sums(x: np.ndarray) -> np.ndarray:
+    """The sum over all axes but the last: (..., C) -> (C,)."""
+    wide, channels = _wide(x), x.shape[-1]
+    total = np.zeros(channels)
+    for block in _blocks(wide):
+        total += _fold(_column_sums(wide[block]), channels)
+    return total.astype(x.dtype)
+
+
 def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and (biased) variance over all axes but the last: (..., C) -> (C,), (C,). At least one row.
 

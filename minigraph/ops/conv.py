@@ -14,6 +14,7 @@ import numpy as np
 
 from ..kernels import conv as kernel
 from ..primitive import primitive
+from ..tensor import Tensor
 from .window import Padding, Pair, check_map, output_size, padding_pairs, pair
 
 
@@ -61,9 +62,14 @@ def _conv2d(x, w, **geometry):
 
 @_conv2d.vjp
 def _(g, _y, x, w, **geometry):
-    return (
-        lambda: _conv2d_input_grad(g, w, input_size=x.shape[1:3], **geometry),
-        lambda: _conv2d_weight_grad(x, g, kernel_size=w.shape[:2], **geometry),
+    size, window = x.shape[1:3], w.shape[:2]
+    if type(g) is Tensor:  # to be differentiated in turn
+        return (
+            lambda: _conv2d_input_grad(g, w, input_size=size, **geometry),
+            lambda: _conv2d_weight_grad(x, g, kernel_size=window, **geometry),
+        )
+    return lambda needed: kernel.conv2d_grads(  # what is done to g is done once for both
+        g, x if needed[1] else None, w if needed[0] else None, size, window, **geometry
     )
 
 

@@ -1,0 +1,233 @@
+"""Blame and detect_anomaly: an error names the primitive, its shapes and dtypes, and the line of the user's call."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import minigraph as mg
+from minigraph import AnomalyError, BackwardError, MutationError, Tensor
+
+X = np.array([0.5, -1.0, 2.0])
+
+
+def leaf(a=X):
+    return Tensor(a, requires_grad=True)
+
+
+def marked(text):
+    """The line of this file that ends in `# text`."""
+    with open(__file__) as f:
+        return next(i for i, line in enumerate(f, 1) if line.rstrip().endswith(f"# {text}"))
+
+
+def names(error, call, mark):
+    """Whether the message holds the call and the marked line, its number and its text."""
+    number = marked(mark)
+    message = str(error.value)
+    assert call in message, message
+    assert f'File "{__file__}", line {number}, in ' in message, message
+    assert f"# {mark}" in message
+    return True
+
+
+@mg.custom_vjp
+def broken(x, how="raise"):
+    return x * 1.0
+
+
+@broken.vjp
+def _(g, _y, x, how="raise"):
+    if how == "raise":
+        raise KeyError("in the rule")
+    return g[:1] if how == "shape" else g * float(how)
+
+
+def by_function(x, how):
+    return broken(x, how)  # a function
+
+
+def in_a_lambda(x, how):
+    return (lambda x: broken(  # in a lambda
+        x,
+        how,
+    ))(x)  # fmt: skip
+
+
+def in_a_comprehension(x, how):
+    return sum([broken(v, how) for v in [x]])  # in a comprehension
+
+
+@pytest.mark.parametrize(("f", "mark"), [
+    (by_function, "a function"), (in_a_lambda, "in a lambda"), (in_a_comprehension, "in a comprehension"),
+])  # fmt: skip
+@pytest.mark.parametrize(("how", "message"), [("raise", "KeyError: 'in the rule'"), ("shape", r"expected (3,)")])
+@pytest.mark.parametrize("run", [
+    lambda f: f(leaf()).sum().backward(),
+    lambda f: f(leaf()).sum().backward(create_graph=True),
+    lambda f: mg.grad(lambda x: f(x).sum())(X),
+    lambda f: mg.hvp(lambda x: f(x).sum(), X, X),
+    lambda f: mg.jvp(f, (X,), (X,)),
+    lambda f: mg.grad(lambda x: mg.checkpoint(f)(x).sum())(X),
+    lambda f: mg.jacobian(f)(X),
+], ids=range(7))  # fmt: skip
+def test_a_failing_rule_names_the_call(f, mark, how, message, run):
+    with pytest.raises(BackwardError) as caught:
+        run(lambda x: f(x, how))
+    assert names(caught, f"broken(float64 (3,), '{how}') -> float64 (3,)", mark)
+    assert message in str(caught.value)
+
+
+# Operators, methods, functions, NumPy's functions: the line is the user's in all of them.
+def operator(x):
+    return 1 / x  # operator
+
+
+def power(x):
+    return x**-1.0  # power
+
+
+def method(x):
+    return x.std()  # method
+
+
+def minigraphs(x):
+    return mg.log(x)  # minigraphs
+
+
+def numpys_ufunc(x):
+    return np.log(x)  # numpys ufunc
+
+
+def numpys_function(x):
+    return np.mean(  # numpys function
+        x
+    )
+
+
+def indexing(x):
+    return x[  # indexing
+        0
+    ]
+
+
+def composite(x):
+    return mg.prod(x)  # composite
+
+
+@pytest.mark.parametrize(("f", "x", "call", "mark"), [
+    (operator, X * 0, "divide(1, float64 (3,)) -> float64 (3,)", "operator"),
+    (power, X * 0, "power(float64 (3,), -1.0)", "power"),
+    (method, X * np.float64(1e200), "std(float64 (3,), None, 0, False) -> float64 ()", "method"),
+    (minigraphs, X, "log(float64 (3,)) -> float64 (3,)", "minigraphs"),
+    (numpys_ufunc, X, "log(float64 (3,))", "numpys ufunc"),
+    (numpys_function, np.full(3, 1e308), "mean(float64 (3,)) -> float64 ()", "numpys function"),
+    (composite, np.full(3, 1e200), "multiply(float64 (1,), float64 (1,))", "composite"),
+])  # fmt: skip
+@pytest.mark.parametrize("run", [
+    lambda f, x: f(leaf(x)), lambda f, x: f(Tensor(x)), lambda f, x: mg.grad(lambda x: f(x).sum())(x),
+    lambda f, x: mg.grad(lambda y: mg.grad(lambda x: f(x).sum())(y).sum())(x),
+    lambda f, x: mg.no_grad()(f)(leaf(x)),
+], ids=range(5))  # fmt: skip
+def test_the_first_value_that_is_not_finite(f, x, call, mark, run):
+    message = r"NaN and \d infinite of \d entries in the forward value"
+    with mg.detect_anomaly(), pytest.raises(AnomalyError, match=message) as caught:
+        run(f, x)
+    assert names(caught, call, mark)
+
+
+def test_the_first_gradient_that_is_not_finite():
+    with mg.detect_anomaly():
+        for how, count in (("nan", "3 NaN and 0 infinite of 3"), ("inf", "0 NaN and 3 infinite")):
+            with pytest.raises(AnomalyError, match=count) as caught:
+                by_function(leaf(), how).sum().backward()
+            assert names(caught, f"broken(float64 (3,), '{how}')", "a function")
+            assert "gradient for argument 0" in str(caught.value) and caught.value.__cause__ is None
+        x = leaf([0.0, 1.0])
+        y = mg.sqrt(x).sum()  # its slope at 0
+        with pytest.raises(AnomalyError) as caught:
+            y.backward()
+        assert names(caught, "sqrt(float64 (2,)) -> float64 (2,)", "its slope at 0")
+        z = leaf(np.float32([0.0]))
+        with pytest.raises(AnomalyError, match="multiply"):  # each gradient is finite, their sum is not
+            (z * 3e38 + z * 2e38).backward()
+
+
+def test_what_was_not_finite_before_is_not_this_operations_fault():
+    nan, inf = leaf([np.nan]), leaf([np.inf])
+    with mg.detect_anomaly():
+        (nan * 2 + mg.log(inf)).backward()
+        for number in (np.inf, np.float32(-np.inf), np.float64(np.nan), np.array(np.inf)):
+            leaf([1.0]) * number
+        mg.where(X > 0, leaf(), -np.inf).backward(X)
+        mg.exp(mg.where(X > 0, leaf(), -np.inf)).sum().backward()
+        (leaf() * 2).backward(np.array([np.inf, 1.0, np.nan]))
+
+
+def test_it_is_off_by_default_and_local():
+    with np.errstate(all="ignore"):
+        mg.log(leaf(X * 0)).sum().backward()
+    quiet = []
+    with mg.detect_anomaly():
+
+        def work():
+            with np.errstate(all="ignore"):
+                quiet.append(mg.log(leaf(X * 0)))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        with pytest.raises(AnomalyError):  # and no RuntimeWarning, which pytest would raise
+            mg.log(leaf(X * 0))
+    assert len(quiet) == 1
+    with pytest.warns(RuntimeWarning):
+        mg.log(X * 0)
+
+
+# ---------------------------------------------------------------- mutation
+
+
+def changed(a, f, g=None):
+    """Change the array `a` between the forward and the backward pass of f()."""
+    with mg.detect_anomaly():
+        y = f()
+        a[...] = 1 - a if a.dtype != bool else ~a
+        y.backward(np.ones(y.shape))
+
+
+def saves(x, other):
+    return x * other  # saves
+
+
+def test_a_changed_array_raises_and_names_the_operation_that_saved_it():
+    for a in (X.copy(), X.astype(">f8"), np.stack([X, X])[:, ::2].T[:, 0], np.float16(X)):
+        with pytest.raises(MutationError, match=r"an array \(.*\(\d,\)\) was changed in place") as caught:
+            changed(a, lambda a=a: saves(leaf(np.ones(len(a))), a))
+        assert names(caught, "multiply(float64 (", "saves")
+    x, i, mask = leaf(), np.array([0, 1]), X > 0
+    for a, f in [
+        (x.data, lambda: mg.sin(x)), (i, lambda: x[i]), (mask, lambda: mg.where(mask, x, 0.0)),
+        (i, lambda: x[None][(0, i)]), (mask, lambda: x[mask]), (x.data, lambda: mg.layer_norm(x)),
+        (mask, lambda: mg.max_pool(x.reshape(1, 3, 1, 1) * mask.reshape(1, 3, 1, 1), (2, 1), stride=1)),
+    ]:  # fmt: skip
+        with pytest.raises(MutationError, match=r"test_anomaly\.py"):
+            changed(a, f)
+    y = mg.exp(x)  # an output that the rule reads
+    with mg.detect_anomaly():
+        y = mg.exp(x)
+        y.data += 1
+        with pytest.raises(MutationError, match="exp"):
+            y.sum().backward()
+
+
+def test_a_changed_array_that_no_rule_reads_is_no_error():
+    a, x = X.copy(), leaf(X.copy())
+    for f in (lambda: x + a, lambda: a - x, lambda: mg.concatenate([x, a]), lambda: (x + a).sum(), lambda: x[1:]):
+        changed(a, f)
+        changed(x.data, f)
+    changed(a, lambda: saves(x, a.copy()))
+    with pytest.raises(MutationError):
+        changed(a, lambda: saves(x, a))
+    y = saves(x, a)  # not under detect_anomaly
+    a += 1
+    y.sum().backward()

@@ -1,0 +1,423 @@
+"""The backward pass: what it accumulates, keeps, frees and computes; depth, memory, threads."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import minigraph as mg
+from minigraph import BackwardError, Tensor, tape
+
+X = np.array([0.5, -1.0, 2.0])
+
+
+def leaf(a=X, dtype=None):
+    return Tensor(a, requires_grad=True, dtype=dtype)
+
+
+# ---------------------------------------------------------------- leaves, roots, reuse
+
+
+def test_gradients_accumulate_at_leaves_and_nowhere_else():
+    x = leaf()
+    y = x * 2
+    z = (y * y).sum()
+    z.backward()
+    np.testing.assert_array_equal(x.grad.data, 8 * X)
+    first = x.grad
+    (x * 3).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, 8 * X + 3)
+    np.testing.assert_array_equal(first.data, 8 * X)  # the old gradient is not changed in place
+    assert y.grad is None and z.grad is None and not x.grad.requires_grad
+
+
+def test_diamonds_and_reuse():
+    x = leaf()
+    a = mg.sin(x)
+    b = a * a + a * x  # a three times, x twice
+    (b * a + b).sum().backward()
+    s, c = np.sin(X), np.cos(X)
+    b, db = s * s + s * X, 2 * s * c + c * X + s
+    np.testing.assert_allclose(x.grad.data, db * s + b * c + db, rtol=1e-14)
+    x = leaf(1.0)
+    y = x
+    for _ in range(60):  # 2 ** 60 paths
+        y = y + y
+    y.backward()
+    assert x.grad.item() == 2.0**60
+
+
+def test_gradient_argument():
+    x, g = leaf(), np.array([1.0, 2.0, 3.0])
+    for given in (g, list(g), Tensor(g), Tensor(g, dtype=np.float32), g.astype(np.float32)):
+        x.grad = None
+        (x * x).backward(given)
+        np.testing.assert_array_equal(x.grad.data, 2 * X * g)
+    one = leaf([[3.0]])
+    (one * one).backward()  # one entry needs none
+    assert one.grad.shape == (1, 1)
+    with pytest.raises(ValueError, match=r"a Tensor of shape \(3,\) needs gradient="):
+        (x * x).backward()
+    with pytest.raises(ValueError, match=r"gradient has shape \(2,\), expected \(3,\)"):
+        (x * x).backward(np.ones(2))
+    with pytest.raises(TypeError, match="requires_grad=True"):
+        (x * x).detach().backward()
+
+
+def test_a_leaf_is_its_own_root():
+    x, g = leaf(X.astype(np.float32)), Tensor(np.ones(3))
+    x.backward(g)
+    assert x.grad.dtype == np.float32 and x.grad.data is not g.data
+    y, h = leaf(), np.ones(3)
+    y.backward(h)
+    assert y.grad.data is not h
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_share_no_memory_and_are_writable(create_graph):
+    x, y, z, w, g = leaf(), leaf(), leaf(), leaf(np.ones((2, 3))), np.ones(3)
+    saved = x * 1.0
+    out = saved + y + z.reshape(3) + mg.concatenate([x[:1], y[1:]]) + w.sum(0)
+    out.backward(g, create_graph=create_graph)
+    arrays = [t.grad.data for t in (x, y, z, w)]
+    for i, a in enumerate(arrays):
+        assert a.flags.writeable
+        for b in [*arrays[:i], g, out.data, x.data, saved.data]:
+            assert not np.shares_memory(a, b)
+
+
+# ---------------------------------------------------------------- freed, retained, differentiable
+
+
+def test_a_second_backward_raises_and_names_retain_graph():
+    x = leaf()
+    y = mg.exp(x)
+    z = y.sum()
+    z.backward()
+    for again in (z, y.sum()):  # the graph below y is freed too
+        with pytest.raises(BackwardError, match="retain_graph=True") as caught:
+            again.backward()
+        assert "test_tape.py" in str(caught.value)
+    np.testing.assert_array_equal(x.grad.data, np.exp(X))
+
+
+def test_retain_graph():
+    x = leaf()
+    y = mg.exp(x).sum()
+    for n in (1, 2, 3):
+        y.backward(retain_graph=True)
+        np.testing.assert_allclose(x.grad.data, n * np.exp(X), rtol=1e-15)
+    y.backward()
+    with pytest.raises(BackwardError):
+        y.backward()
+
+
+def test_create_graph_to_the_fourth_order():
+    x = leaf()
+    y = mg.sin(x) * x**2  # and its derivatives by hand
+    s, c = np.sin(X), np.cos(X)
+    expected = [
+        c * X**2 + 2 * X * s, -s * X**2 + 4 * X * c + 2 * s,
+        -c * X**2 - 6 * X * s + 6 * c, s * X**2 - 8 * X * c - 12 * s,
+    ]  # fmt: skip
+    for e in expected:
+        x.grad = None
+        y.sum().backward(create_graph=True)
+        np.testing.assert_allclose(x.grad.data, e, rtol=1e-13)
+        y = x.grad
+    assert y.requires_grad
+
+
+def test_create_graph_of_a_mixed_derivative():
+    x, y = leaf(), leaf(X + 3)
+    (x**2 * y**3).sum().backward(create_graph=True)
+    g, x.grad, y.grad = x.grad, None, None
+    g.sum().backward()
+    np.testing.assert_allclose(y.grad.data, 6 * X * (X + 3) ** 2)
+
+
+def test_the_gradient_argument_is_differentiable_under_create_graph():
+    x, v = leaf(), leaf(np.ones(3))
+    mg.sin(x).backward(v, create_graph=True)
+    (x.grad * x.grad).sum().backward()
+    np.testing.assert_allclose(v.grad.data, 2 * np.cos(X) ** 2)
+
+
+# ---------------------------------------------------------------- what is computed, recorded, kept
+
+
+@pytest.fixture
+def product():
+    """A product whose rule notes which gradients it computed."""
+    ran = []
+
+    @mg.custom_vjp
+    def product(a, b):
+        return a * b
+
+    @product.vjp
+    def _(g, _y, a, b):
+        return lambda: ran.append("a") or g * b, lambda: ran.append("b") or g * a
+
+    return product, ran
+
+
+def test_gradients_that_nobody_needs_are_not_computed(product):
+    f, ran = product
+    f(leaf(), X).sum().backward()
+    assert ran == ["a"]
+    f(X, leaf()).sum().backward()
+    assert ran == ["a", "b"]
+    f(Tensor(X), leaf()).sum().backward()
+    assert ran == ["a", "b", "b"]
+    ran.clear()
+    mg.grad(lambda a, b: f(a, b).sum())(X, X)
+    assert ran == ["a"]
+    ran.clear()
+    mg.grad(lambda x: mg.grad(lambda a: f(f(x, x), a).sum())(X).sum())(X)
+    assert ran == ["b", "a", "b"]  # the inner for a alone, then the outer through f(x, x)
+
+
+def test_what_is_not_recorded():
+    x = leaf()
+    assert type(mg.exp(X)) is np.ndarray and not mg.exp(Tensor(X)).requires_grad
+    with mg.no_grad():
+        assert not (x * 2).requires_grad
+        with pytest.raises(ZeroDivisionError), mg.no_grad():
+            raise ZeroDivisionError
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+
+    @mg.no_grad()
+    def doubled(n):
+        return doubled(n - 1) if n else x * 2
+
+    assert not doubled(3).requires_grad and not doubled(0).requires_grad and (x * 2).requires_grad
+
+
+def test_rules_record_under_create_graph_alone():
+    seen = []
+
+    @mg.custom_vjp
+    def f(x):
+        return x * 1.0
+
+    @f.vjp
+    def _(g, _y, _x):
+        seen.append(((leaf() * 2).requires_grad, bool(tape.flags.get() & tape.NESTED), type(g)))
+        return g
+
+    def inside(x):
+        f(leaf()).sum().backward()
+        return x * 1.0
+
+    f(leaf()).sum().backward()
+    mg.grad(inside)(1.0)
+    f(leaf()).sum().backward(create_graph=True)
+    assert seen == [(False, False, np.ndarray)] * 2 + [(True, True, Tensor)]
+
+
+def test_arrays_a_rule_does_not_name_are_not_kept():
+    x = leaf()
+    y = x * 2
+    z = y + 1  # needs neither y nor z
+    kept = weakref.ref(y.data)
+    out = z.sum()
+    del y, z
+    assert kept() is None
+    out.backward()
+    np.testing.assert_array_equal(x.grad.data, [2, 2, 2])
+
+
+def nodes():
+    return sum(type(o) is tape.Node for o in gc.get_objects())
+
+
+@pytest.fixture
+def no_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def one_layer(w, x):
+    return mg.log_softmax(mg.layer_norm(mg.tanh(x @ w)[:, [0, 0, 1]].reshape(-1, 3)) ** 2).mean()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_graphs_are_freed_without_the_collector():
+    before = nodes()
+    w, x = leaf(np.eye(3)), np.ones((4, 3))
+    for how in ("unused", "backward", "retained", "failed"):
+        y = one_layer(w, x)
+        if how == "backward":
+            y.backward()
+            assert nodes() == before + 2  # w, and the root that y holds
+        elif how == "retained":
+            y.backward(retain_graph=True)
+        elif how == "failed":
+            y.backward()
+            with pytest.raises(BackwardError):
+                y.backward()
+        del y
+        assert nodes() == before + 1, how
+    del w
+    assert nodes() == before
+    f = lambda w: one_layer(w, x)  # noqa: E731
+    for transformed in (mg.grad(f), mg.value_and_grad(mg.checkpoint(f)), mg.grad(lambda w: mg.grad(f)(w).sum())):
+        transformed(np.eye(3))
+        assert nodes() == before
+    y, pullback = mg.vjp(f, np.eye(3))
+    pullback(np.ones(()))
+    del y, pullback
+    mg.jvp(f, (np.eye(3),), (np.ones((3, 3)),)), mg.hvp(f, np.eye(3), np.eye(3))
+    assert nodes() == before
+
+
+def test_activations_are_freed_while_walking():
+    seen = []
+
+    @mg.custom_vjp
+    def probe(x):
+        return x + 0
+
+    @probe.vjp
+    def _(g, _y, _x):
+        seen.append(later() is None)
+        return g
+
+    x = leaf()
+    y = probe(x)
+    z = mg.exp(y)
+    later = weakref.ref(z.data)
+    out = z.sum()
+    del z
+    assert later() is not None
+    out.backward()
+    assert seen == [True]
+
+
+# ---------------------------------------------------------------- depth
+
+DEEP = """
+import sys, threading
+sys.setrecursionlimit(120)
+import numpy as np, minigraph as mg
+
+def chain(x, n):
+    for _ in range(n // 2):
+        x = x * 1.0 + 1.0
+    return x
+
+def work():
+    n = 100_000
+    x = mg.Tensor(np.ones(2), requires_grad=True)
+    y = chain(x, n).sum()
+    y.backward()
+    assert x.grad.data.tolist() == [1.0, 1.0]
+    y = chain(x, n)
+    del y                                               # freed without a backward pass
+    y = chain(x, n).sum()
+    y.backward(retain_graph=True)
+    del y
+    assert mg.grad(lambda x: chain(x, n).sum())(np.ones(2)).tolist() == [1.0, 1.0]
+    x.grad = None
+    y = chain(x * x, 2000).sum()
+    y.backward(create_graph=True)
+    x.grad.sum().backward()
+    print("done")
+
+threading.stack_size(256 * 1024)                        # freeing recurses in C, if it does
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+def test_a_chain_of_100_000_operations():
+    run = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True)
+    assert (run.stdout, run.stderr, run.returncode) == ("done\n", "", 0)
+
+
+# ---------------------------------------------------------------- threads and tasks
+
+
+def in_threads(n, work):
+    errors, start = [], threading.Barrier(n)
+
+    def run(i):
+        try:
+            start.wait()
+            work(i)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors, errors
+
+
+def test_many_threads_record_at_once():
+    shared = np.linspace(0.0, 1.0, 5)
+
+    def work(i):
+        for k in range(60):
+            x = leaf(shared + i)
+            y = x
+            for _ in range(10):
+                y = mg.sin(y) * x
+            y.sum().backward()
+            g = mg.grad(lambda v: mg.grad(lambda u: (mg.sin(u) * u * v).sum())(v).sum())(shared + i + k)
+            v = shared + i + k
+            np.testing.assert_allclose(g, (np.cos(v) * v + np.sin(v)) + v * (2 * np.cos(v) - v * np.sin(v)), rtol=1e-12)
+            numeric = x.data
+            d, e = numeric, np.ones(5)
+            for _ in range(10):
+                d, e = np.sin(d) * numeric, np.cos(d) * e * numeric + np.sin(d)
+            np.testing.assert_allclose(x.grad.data, e, rtol=1e-9)
+
+    in_threads(8, work)
+
+
+def test_modes_are_local_to_a_thread():
+    off, on = threading.Event(), threading.Event()
+
+    def work(i):
+        if i == 0:
+            with mg.no_grad(), mg.detect_anomaly():
+                off.set()
+                assert on.wait(10)
+                assert not (leaf() * 2).requires_grad
+        else:
+            assert off.wait(10)
+            assert (leaf() * 2).requires_grad and not tape.flags.get() & tape.ANOMALY
+            on.set()
+
+    in_threads(2, work)
+
+
+def test_modes_are_local_to_a_task():
+    async def quiet(ready, done):
+        with mg.no_grad():
+            ready.set()
+            await done.wait()
+            assert not (leaf() * 2).requires_grad
+
+    async def main():
+        ready, done = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(quiet(ready, done))
+        await ready.wait()
+        assert (leaf() * 2).requires_grad
+        done.set()
+        await task
+
+    asyncio.run(main())

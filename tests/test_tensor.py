@@ -1,0 +1,333 @@
+"""Tensor: attributes, operators, indexing, conversions, and its bad input."""
+
+import copy
+import math
+import operator as op
+
+import numpy as np
+import pytest
+
+import minigraph as mg
+from minigraph import Tensor
+
+A = np.array([[1.0, -2.0, 3.0], [4.5, 5.0, -6.0]])
+B = np.array([2.0, 3.0, 0.5])
+
+
+def leaf(a, dtype=None):
+    return Tensor(a, requires_grad=True, dtype=dtype)
+
+
+def equal(t, a):
+    data = t.data if isinstance(t, Tensor) else t
+    np.testing.assert_array_equal(data, a, strict=True)
+
+
+# ---------------------------------------------------------------- attributes
+
+
+def test_attributes():
+    t = leaf(A)
+    assert (t.shape, t.ndim, t.size, t.dtype, len(t)) == ((2, 3), 2, 6, np.float64, 2)
+    assert t.data is A and t.requires_grad and t.grad is None
+    equal(t.T, A.T)
+    d = t.detach()
+    assert d.data is A and not d.requires_grad and d.numpy() is A
+    assert Tensor(2).item() == 2 and type(Tensor(2.5).item()) is float
+    equal(Tensor([1, 2], dtype=np.float32), np.array([1, 2], np.float32))
+
+
+def test_hash_is_identity_and_equality_is_elementwise():
+    t, u = leaf(B), leaf(B)
+    assert {t: 1, u: 2}[t] == 1 and hash(t) != hash(u)
+    equal(t == u, np.array([True] * 3))
+    equal(t != u, np.array([False] * 3))
+    assert not (t == None).any()  # noqa: E711
+
+
+@pytest.mark.parametrize(
+    ("data", "kwargs", "message"),
+    [
+        ("abc", {}, "expected real numbers, got str"),
+        (1j, {}, "expected real numbers, got complex"),
+        ([None], {}, "expected real numbers"),
+        ([1, 2], {"requires_grad": True}, "requires_grad needs a floating dtype, got int64"),
+        (True, {"requires_grad": True}, "needs a floating dtype, got bool"),
+    ],
+)
+def test_what_a_tensor_cannot_hold(data, kwargs, message):
+    with pytest.raises(TypeError, match=message):
+        Tensor(data, **kwargs)
+
+
+def test_grad_is_set_on_leaves_only():
+    t = leaf(B)
+    t.grad = Tensor(B)
+    t.grad = None
+    for bad in (B, Tensor(A)):
+        with pytest.raises(TypeError, match="grad: expected None or a Tensor"):
+            t.grad = bad
+    with pytest.raises(TypeError, match="leaf only"):
+        (t * 2).grad = None
+
+
+def test_no_subclasses():
+    with pytest.raises(TypeError, match="not made to be subclassed"):
+        type("Mine", (Tensor,), {})
+
+
+# ---------------------------------------------------------------- operators
+
+ARITHMETIC = [op.add, op.sub, op.mul, op.truediv, op.pow, op.mod]
+OTHERS = [2, 2.5, True, np.float64(2), np.float32(2), np.int64(2), B, [2.0, 3.0, 0.5], np.array(2.0)]
+
+
+@pytest.mark.parametrize("f", ARITHMETIC)
+@pytest.mark.parametrize("other", OTHERS, ids=lambda o: type(o).__name__)
+def test_arithmetic_with_anything_on_either_side(f, other):
+    x = np.abs(A)
+    for y, expected in ((f(leaf(x), other), f(x, np.asarray(other))), (f(other, leaf(x)), f(np.asarray(other), x))):
+        assert type(y) is Tensor and y.requires_grad
+        np.testing.assert_allclose(y.data, expected, rtol=1e-15)
+    equal(f(leaf(x), leaf(x)), f(x, x))
+
+
+@pytest.mark.parametrize(("f", "da", "db"), [
+    (op.add, lambda a, b: 1, lambda a, b: 1),
+    (op.sub, lambda a, b: 1, lambda a, b: -1),
+    (op.mul, lambda a, b: b, lambda a, b: a),
+    (op.truediv, lambda a, b: 1 / b, lambda a, b: -a / b**2),
+    (op.pow, lambda a, b: b * a ** (b - 1), lambda a, b: a**b * np.log(a)),
+    (op.mod, lambda a, b: 1, lambda a, b: -np.floor(a / b)),
+])  # fmt: skip
+def test_arithmetic_gradients(f, da, db):
+    a, b = leaf(np.array([1.3, 2.7])), leaf(np.array([2.2, 0.6]))
+    f(a, b).sum().backward()
+    np.testing.assert_allclose(a.grad.data, da(a.data, b.data) * np.ones(2))
+    np.testing.assert_allclose(b.grad.data, db(a.data, b.data) * np.ones(2))
+
+
+def test_matmul_and_unary_operators():
+    t, w = leaf(A), np.arange(6.0).reshape(3, 2)
+    for y, expected in [(t @ w, A @ w), (w @ t, w @ A), (t @ leaf(w), A @ w), (-t, -A), (abs(t), abs(A)), (+t, A)]:
+        assert type(y) is Tensor and y.requires_grad
+        equal(y, expected)
+    (t @ w.tolist()).sum().backward()
+    equal(t.grad, np.tile(w.sum(1), (2, 1)))
+    with pytest.raises(ValueError, match=r"matmul\(float64 \(2, 3\), float64 \(2, 3\)\)"):
+        t @ t
+
+
+@pytest.mark.parametrize("f", [op.lt, op.le, op.gt, op.ge, op.eq, op.ne])
+def test_comparisons_give_arrays(f):
+    for other in (0.0, A, Tensor(A), B):
+        data = other.data if isinstance(other, Tensor) else other
+        equal(f(leaf(A), other), f(A, data))
+        equal(f(other, leaf(A)), f(data, A))
+
+
+def test_whole_number_division_on_constants_and_its_refusal():
+    i, a = Tensor([7, -7]), np.array([7, -7])
+    equal(i // 2, a // 2)
+    equal(15 // i, 15 // a)
+    equal(a // Tensor([2, 2]), a // 2)
+    for got, expected in ((divmod(i, 2), divmod(a, 2)), (divmod(2, i), divmod(2, a))):
+        assert isinstance(got, tuple)
+        equal(got[0], expected[0])
+        equal(got[1], expected[1])
+    equal(round(Tensor([1.26]), 1), np.array([1.3]))
+    t = leaf(B)
+    for bad in (lambda: t // 2, lambda: 2 // t, lambda: divmod(t, 2), lambda: B // t, lambda: round(t), lambda: B // t):
+        with pytest.raises(TypeError, match=r"t\.detach\(\)"):
+            bad()
+
+
+def test_logic_on_masks():
+    m = Tensor([True, False])
+    equal(m & np.array([True, True]), np.array([True, False]))
+    equal(~m | m, np.array([True, True]))
+    equal(m ^ True, np.array([False, True]))
+
+
+@pytest.mark.parametrize("other", [1j, "a", None, np.datetime64(1, "s"), object()], ids=str)
+def test_operands_that_are_no_real_numbers(other):
+    for f in (lambda t: t * other, lambda t: other * t):
+        with pytest.raises(TypeError):
+            f(leaf(B))
+
+
+# ---------------------------------------------------------------- indexing
+
+INDICES = [
+    0, -1, np.int64(1), slice(None), slice(None, None, -1), slice(5, 9), None, ..., True, False,
+    (0, 1), (slice(1, 3), 0), (..., 0), (None, 0, ...), (0, ..., None), np.array(2), [0, 0, 2], [[0, 1], [1, 0]],
+    np.array([1, 1, -1]), (np.array([0, 0, 1]), np.array([1, 1, 2])), ([0, 2], slice(None)), (slice(None), [2, 2]),
+    (np.array([[0], [1]]), np.array([0, 0, 2])), np.ix_([0, 0, 2], [1, 1]), np.arange(12).reshape(4, 3) % 2 == 0,
+    [True, False, True, False], (slice(None), np.array([True, False, True])), np.zeros(0, int), [], (),
+    (0, [1, 1]), ([0, 0], None, [1, 1]), (slice(None), 0), np.zeros((4, 3), bool),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", INDICES, ids=str)
+def test_indexing_is_numpys_and_repeats_accumulate(index):
+    x = leaf(np.arange(12.0).reshape(4, 3))
+    y = x[index]
+    equal(y, x.data[index])
+    g = np.random.default_rng(0).standard_normal(y.shape)
+    y.backward(g)
+    expected = np.zeros((4, 3))
+    np.add.at(expected, index if not isinstance(index, list) else np.array(index, int if not index else None), g)
+    np.testing.assert_allclose(x.grad.data, expected, rtol=1e-15)
+
+
+def test_indices_may_be_tensors_and_lists_of_them():
+    x = leaf(B)
+    i = Tensor([2, 0, 2])
+    for index in (i, [*i], (i,), Tensor([True, False, True]), i[0], slice(i[1], i[0])):
+        a = np.asarray(index) if not isinstance(index, slice) else slice(0, 2)
+        equal(x[index], B[a.ravel() if isinstance(index, tuple) else a])
+    equal(np.arange(3)[i], np.array([2, 0, 2]))
+    assert list(range(5))[i[0]] == 2
+
+
+@pytest.mark.parametrize("index", [5, "a", 1.0, (0, 0, 0), leaf(B), [True] * 3], ids=str)
+def test_bad_indices_say_shape_and_index(index):
+    with pytest.raises(IndexError, match=r"getitem\(float64 \(2, 3\), "):
+        leaf(A)[index]
+
+
+def test_assignment_says_what_to_write():
+    t = leaf(B)
+    with pytest.raises(TypeError, match=r"mg\.where\(mask, value, t\)"):
+        t[0] = 1.0
+    before = t
+    t += 1  # a new tensor, not an assignment
+    assert t is not before and before.data is B
+
+
+# ---------------------------------------------------------------- as a container and as a number
+
+
+def test_len_iteration_membership():
+    t = leaf(A)
+    rows = list(t)
+    assert len(t) == len(rows) == 2 and all(r.requires_grad for r in rows)
+    equal(rows[1], A[1])
+    equal(sum(t), A.sum(0))
+    assert 4.5 in t and 99 not in t
+    for f in (len, iter, lambda s: s[0]):
+        with pytest.raises((TypeError, IndexError)):
+            f(Tensor(1.0))
+
+
+def test_conversions():
+    assert bool(leaf(1.0)) and not bool(Tensor(0))
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(leaf(B))
+    assert float(Tensor([2.5])) == 2.5 and int(Tensor(2.5)) == 2 and op.index(Tensor(3)) == 3
+    assert leaf(2.5).item() == 2.5
+    with pytest.raises(TypeError):
+        op.index(Tensor(2.5))
+    for f in (Tensor.item, float, int):
+        with pytest.raises(ValueError, match="item: expected one entry, got shape"):
+            f(Tensor(B))
+
+
+@pytest.mark.parametrize("f", [float, int, math.exp, math.floor, np.float64, np.float32], ids=str)
+def test_numbers_do_not_swallow_a_gradient(f):
+    with pytest.raises(TypeError, match=r"detach\(\)"):
+        f(leaf(2.0))
+
+
+def test_format_and_repr():
+    assert f"{leaf(1.234):.2f} {Tensor([3]):03d}" == "1.23 003"
+    assert f"{Tensor([1.0, 2.0])}" == "Tensor([1., 2.], dtype=float64)"
+    with pytest.raises(TypeError, match="unsupported format"):
+        f"{leaf(B):.2f}"
+    assert repr(leaf([1.0], np.float32)) == "Tensor([1.], dtype=float32, requires_grad=True)"
+    assert repr(leaf([1.0]).sum()) == "Tensor(1., dtype=float64, op=sum)"
+    assert repr(Tensor(np.zeros((0, 2)))).endswith("shape=(0, 2))")
+    big = repr(leaf(np.zeros((200, 100))))
+    assert "shape=(200, 100)" in big and len(big) < 500
+
+
+def test_copies_of_a_leaf_are_leaves_of_their_own():
+    t = leaf(B)
+    u = copy.deepcopy(t)
+    (u * u).sum().backward()
+    assert t.grad is None and u.data is not t.data
+    equal(u.grad, 2 * B)
+
+
+@pytest.mark.parametrize(("name", "args"), [
+    ("sum", ()), ("sum", (0,)), ("mean", (1, True)), ("var", (0,)), ("std", (1,)), ("max", ()), ("min", (0,)),
+    ("prod", (1,)), ("cumsum", (1,)), ("argmax", (0,)), ("argmin", ()), ("reshape", (3, 2)), ("reshape", ((6,),)),
+    ("reshape", (-1,)), ("transpose", ()), ("transpose", (1, 0)), ("transpose", ((1, 0),)), ("transpose", (None,)),
+    ("squeeze", ()), ("clip", (0, 3)), ("astype", (np.float32,)),
+])  # fmt: skip
+def test_methods_are_numpys(name, args):
+    # mean's second argument is dtype in NumPy, keepdims here
+    expected = A.mean(1, keepdims=True) if name == "mean" else getattr(A, name)(*args)
+    got = getattr(leaf(A), name)(*args)
+    np.testing.assert_allclose(got.data if type(got) is Tensor else got, expected, rtol=1e-15)
+
+
+def test_method_errors():
+    with pytest.raises(ValueError, match=r"transpose\(float64 \(2, 3\)"):
+        leaf(A).transpose(0)
+    with pytest.raises(ValueError, match=r"reshape\(float64 \(2, 3\), \(4, 4\)\)"):
+        leaf(A).reshape(4, 4)
+    with pytest.raises(TypeError, match=r"t\.detach\(\)\.numpy\(\)"):
+        leaf(A).numpy()
+    with pytest.raises(TypeError, match="floating dtype, got int64"):
+        leaf(A).astype(int)
+    with pytest.raises(ValueError, match="axis 2"):
+        leaf(A).sum(2)
+
+
+# ---------------------------------------------------------------- float32 stays float32
+
+F32 = np.array([[1.5, 2.5, 3.5]], np.float32)
+
+
+@pytest.mark.parametrize("other", [
+    2, 2.5, True, np.float64(2), np.array(2.0), np.arange(1, 4), np.arange(1, 4, dtype=np.int16), Tensor(2.0),
+    leaf(2.0), [1.0, 2.0, 3.0], np.array([True, False, True]),
+], ids=repr)  # fmt: skip
+@pytest.mark.parametrize("f", [op.add, op.sub, op.mul, op.truediv, op.pow, mg.maximum, np.multiply])
+def test_numbers_counts_and_0d_arrays_do_not_widen(f, other):
+    for swapped in (False, True):
+        x = leaf(F32)
+        with np.errstate(divide="ignore", invalid="ignore"):  # one of the operands is False
+            y = f(other, x) if swapped else f(x, other)
+            y.sum().backward()
+        assert y.dtype == np.float32
+        assert x.grad.dtype == np.float32
+
+
+def test_gradients_have_the_dtype_of_their_input():
+    x, w = leaf(F32), leaf(np.ones((1, 3)))
+    y = x * w
+    assert y.dtype == np.float64  # a float64 array with axes does widen
+    y.sum().backward()
+    assert x.grad.dtype == np.float32 and w.grad.dtype == np.float64
+    s = leaf(np.float32(2.0))
+    z = s * np.float64(3) + 1
+    assert z.dtype == np.float32
+    z.backward()
+    assert s.grad.dtype == np.float32
+    h = leaf(F32.astype(np.float16))
+    (h * 2.5).sum().backward()
+    assert h.grad.dtype == np.float16
+    swapped = leaf(B.astype(">f8"))
+    (swapped * 2).sum().backward()
+    equal(swapped.grad, np.full(3, 2.0, ">f8"))
+
+
+def test_indices_and_reductions_stay_float32():
+    x = leaf(F32)
+    for y in (x[0, [0, 0]], x.mean(), x.std(), x.cumsum(1), mg.logsumexp(x), mg.norm(x), mg.pad(x, 1), mg.gelu(x)):
+        assert y.dtype == np.float32, y
+        x.grad = None
+        y.sum().backward()
+        assert x.grad.dtype == np.float32
