@@ -36,6 +36,8 @@ from .tape import ANOMALY, RECORD, Node
 from .tensor import Tensor
 
 _REGISTRY: dict[str, Primitive] = {}
+_new = object.__new__
+_mode = tape.flags.get
 _F64 = np.dtype(np.float64)
 _F32 = np.dtype(np.float32)
 _NUMPY_ERRORS = (TypeError, ValueError, IndexError)  # for operands that do not fit
@@ -58,6 +60,7 @@ class Primitive:
         self.rule: Callable[..., Any] = self._no_rule
         self.dropped: tuple[int, ...] = ()  # positional arguments whose arrays the rule does not need
         self.drops_rest = False  # the same for *args
+        self.drops = False  # either, and no composite that would need all of them
         self.keeps_y = True
         self.narrows = True  # results are held to the width of the inputs, see _narrow
         self.composite: Callable[..., Any] | None = None
@@ -82,11 +85,13 @@ class Primitive:
         self.dropped = tuple(i for i, n in enumerate(args) if n.startswith("_"))
         if code.co_flags & 4:
             self.drops_rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount][0] == "_"
+        self.drops = bool(self.dropped or self.drops_rest) and self.composite is None
         return rule
 
     def define_composite(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Decorator: register the same function as a composite of other operations, for higher orders."""
         self.composite = f
+        self.drops = False
         return f
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -124,45 +129,41 @@ class Primitive:
         dtype = y.dtype
         if dtype is _F64 and self.narrows:
             y = _narrow(y, values)
+            dtype = y.dtype
         elif dtype is not _F32 and dtype.kind != "f" and (traced or dtype.kind not in "iub"):
             raise TypeError(f"{self._shown(values, kwargs)}: the result would be {dtype}, which has no gradient")
         if not tensors:
             return y
         if type(y) is not np.ndarray:
             y = np.asarray(y)
-        out = Tensor.__new__(Tensor)
+        out = _new(Tensor)
         out.data = y
-        mode = tape.flags.get()
-        if not (traced and mode & RECORD):
-            out.node = None
+        out.node = None
+        mode = _mode()
+        if traced and mode & RECORD:
+            out.node = node = Node(
+                self, y.shape, dtype, parents, values, kwargs or None, y if self.keeps_y else None, tape.user_frame()
+            )
             if mode & ANOMALY:
-                tape.check_forward(self._node(y, values, parents, kwargs), y, values)
-            return out
-        node = self._node(y, values, parents, kwargs)
-        if mode & ANOMALY:
-            tape.check_forward(node, y, values)
-        if self.composite is None:
-            for i in self.dropped:
-                if i < len(values) and parents[i] is not None:
-                    values[i] = parents[i]
-            if self.drops_rest:
-                for i in range(len(self.names), len(values)):
-                    if parents[i] is not None:
-                        values[i] = parents[i]
-        if mode & ANOMALY:
-            tape.remember(node)
-        out.node = node
+                tape.check_forward(node, y, values)
+            if self.drops:
+                self._drop(values, parents)
+            if mode & ANOMALY:
+                tape.remember(node)
+        elif mode & ANOMALY:
+            call = tape.user_frame()
+            tape.check_forward(Node(self, y.shape, dtype, parents, values, kwargs, None, call), y, values)
         return out
 
-    def _node(self, y: Any, values: list[Any], parents: list[Node | None], kwargs: Any) -> Node:
-        node = Node(self, y.shape, y.dtype)
-        node.parents = parents
-        node.args = values
-        node.kwargs = kwargs
-        if self.keeps_y:
-            node.y = y
-        node.code, node.lasti = tape.user_frame()
-        return node
+    def _drop(self, values: list[Any], parents: list[Node | None]) -> None:
+        """Put nodes in the place of arrays that the rule does not need."""
+        for i in self.dropped:
+            if i < len(values) and parents[i] is not None:
+                values[i] = parents[i]
+        if self.drops_rest:
+            for i in range(len(self.names), len(values)):
+                if parents[i] is not None:
+                    values[i] = parents[i]
 
     def pull_tensors(self, node: Node, g: Any) -> Any:
         """The rule on Tensors that know where they come from, so that its result is differentiable in turn."""
@@ -171,7 +172,7 @@ class Primitive:
             for a, p in zip(node.args, node.parents, strict=True)
         ]
         if self.composite is not None:
-            kwargs = {k: v for k, v in node.kwargs.items() if k != "saved"}
+            kwargs = {k: v for k, v in (node.kwargs or {}).items() if k != "saved"}
             # Fresh nodes, so that the walk through the composite ends at its own inputs.
             inputs = [
                 identity(a) if p is not None else a for a, p in zip(args, node.parents, strict=True)
@@ -182,7 +183,7 @@ class Primitive:
             grads = tape.backprop([(y.node, g)], wanted, retain_graph=True, create_graph=True)
             return tuple(grads.get(t) if t is not None else None for t in targets)
         y = node if node.y is None else Tensor.of(node.y, node)
-        return self.rule(g, y, *args, **node.kwargs)
+        return self.rule(g, y, *args, **(node.kwargs or {}))
 
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """`args` and the keyword arguments that can be positional, in order; the latter leave `kwargs`."""

@@ -69,18 +69,26 @@ class Node:
         "args", "code", "dtype", "grad", "id", "kwargs", "lasti", "op", "parents", "shape", "sums", "y",
     )  # fmt: skip
 
-    code: CodeType
-    lasti: int
-
-    def __init__(self, op: Primitive | None, shape: tuple[int, ...], dtype: np.dtype[Any]):
+    def __init__(
+        self,
+        op: Primitive | None,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        parents: Any = (),
+        args: Any = (),
+        kwargs: Any = None,
+        y: Any = None,
+        call: Any = (None, 0),
+    ):
         self.id = next_id()
         self.op = op
         self.shape = shape
         self.dtype = dtype
-        self.parents: Any = ()
-        self.args: Any = ()
-        self.kwargs: Any = None
-        self.y: Any = None
+        self.parents = parents
+        self.args = args
+        self.kwargs = kwargs
+        self.y = y
+        self.code, self.lasti = call
         self.grad: Any = None
         self.sums: Any = None
 
@@ -195,7 +203,7 @@ def backprop(
                     pulled = op.pull_tensors(node, g)
                 else:
                     y = node if node.y is None else node.y
-                    pulled = op.rule(g, y, *node.args, **node.kwargs)
+                    pulled = op.rule(g, y, *node.args, **node.kwargs) if node.kwargs else op.rule(g, y, *node.args)
                 if type(pulled) is not tuple:
                     if type(pulled) is FunctionType and pulled.__code__.co_argcount:  # gradients that share work
                         pulled = pulled([p is not None and p.id >= oldest for p in node.parents])
@@ -297,12 +305,20 @@ def owned(arrays: list[Any], shared: set[int] | None = None) -> list[np.ndarray]
 # ---------------------------------------------------------------- blame: which call was it
 
 
+_ours: dict[str, bool] = {}  # by file name: is the file one of this package
+
+
 def user_frame() -> tuple[CodeType, int]:
     """The innermost frame outside this package, as (code, instruction): cheap to keep, holds no local variable."""
-    frame = sys._getframe(2)
-    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
+    frame: Any = sys._getframe(2)
+    while True:
+        code = frame.f_code
+        ours = _ours.get(code.co_filename)
+        if ours is None:
+            ours = _ours[code.co_filename] = code.co_filename.startswith(_PACKAGE)
+        if not ours or frame.f_back is None:
+            return code, frame.f_lasti
         frame = frame.f_back
-    return frame.f_code, frame.f_lasti
 
 
 def location(code: CodeType, lasti: int) -> str:

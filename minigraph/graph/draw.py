@@ -205,7 +205,7 @@ def _arguments(node: Node) -> tuple[list[Any], str]:
         else:
             other[names[i] if i < len(names) else str(i)] = value
     # Arrays among the keyword arguments are what the forward has computed already, as the statistics of batch_norm.
-    other.update((k, v) for k, v in node.kwargs.items() if k != "saved" and not tree.is_array(v))
+    other.update((k, v) for k, v in (node.kwargs or {}).items() if k != "saved" and not tree.is_array(v))
     defaults = dict(zip(reversed(names), reversed(forward.__defaults__ or ()), strict=False))
     defaults.update(forward.__kwdefaults__ or {})
     usual = _USUAL | {k: _short(v) for k, v in defaults.items()}
