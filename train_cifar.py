@@ -57,7 +57,8 @@ class Config:
     flip: bool = True
     val: int | None = None  # training images held out; None: a tenth
     seed: int = 0
-    threads: int = mg.parallel.available_cores()
+    threads: int = mg.parallel.available_cores()  # the result does not depend on it
+    microbatch: int = 32  # images that a thread takes through the net at once
 
     def __post_init__(self) -> None:
         for option, valid, expected in (
@@ -69,6 +70,7 @@ class Config:
             ("val", self.val is None or self.val >= 0, "at least 0"),
             ("seed", self.seed >= 0, "at least 0"),
             ("threads", self.threads >= 1, "at least 1"),
+            ("microbatch", self.microbatch >= 1, "at least 1"),
         ):
             if not valid:
                 flag = "--" + option.replace("_", "-")
@@ -146,7 +148,9 @@ def run(config: Config, out: Path | None, saved: dict[str, Any] | None, draw: bo
         logits, state = model.apply(params, at["state"], x, train=True)
         return mg.cross_entropy(logits, y), (state, (logits.argmax(-1) == y).sum())
 
-    value_and_grad = mg.parallel.value_and_grad(loss_fn, threads=config.threads, has_aux=True)
+    value_and_grad = mg.parallel.value_and_grad(
+        loss_fn, threads=config.threads, microbatch=config.microbatch, has_aux=True
+    )
 
     def keep() -> None:
         save(out / CHECKPOINT, {"config": asdict(config), **origin, **at})
@@ -209,7 +213,7 @@ def run(config: Config, out: Path | None, saved: dict[str, Any] | None, draw: bo
                 "images_per_second": sums["images"] / sums["seconds"],
             }
             if val_set is not None:
-                loss, accuracy = score(predict(model, at, val_set), val_set.labels)
+                loss, accuracy = score(predict(model, at, val_set, config), val_set.labels)
                 check_finite(loss, at, config.lr, out)
                 row["val_loss"], row["val_accuracy"] = loss, accuracy
             at["history"].append(row)
@@ -222,7 +226,7 @@ def run(config: Config, out: Path | None, saved: dict[str, Any] | None, draw: bo
                 raise KeyboardInterrupt(f": go on with --resume {out}")
 
         # ----------------------------------------------------------------------------- report
-        logits = predict(model, at, test_set)
+        logits = predict(model, at, test_set, config)
         test_loss, test_accuracy = score(logits, test_set.labels)
         seconds = sum(row["seconds"] for row in at["history"])
     summary = {
@@ -317,9 +321,14 @@ def interruption() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def predict(model: Any, at: dict[str, Any], images: data.Loader) -> np.ndarray:
+def predict(model: Any, at: dict[str, Any], images: data.Loader, config: Config) -> np.ndarray:
     """Logits (N, classes) of all of a loader's images."""
-    return np.concatenate([model.apply(at["params"], at["state"], x, train=False)[0] for x, _ in images])
+
+    def logits(x: np.ndarray) -> np.ndarray:
+        return model.apply(at["params"], at["state"], x, train=False)[0]
+
+    batches = (mg.parallel.map(logits, x, threads=config.threads, microbatch=config.microbatch) for x, _ in images)
+    return np.concatenate([*batches])
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -488,6 +497,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--val", type=int, metavar="N", help="training images held out for validation (a tenth)")
     option("--seed", type=int, metavar="N", help=f"({default.seed})")
     option("--threads", type=int, metavar="N", help="(all cores)")
+    option("--microbatch", type=int, metavar="N", help=f"images a thread takes at once ({default.microbatch})")
     option("--out", type=Path, metavar="DIR", default=None, help="for the results (runs/<time>)")
     option("--resume", type=Path, metavar="DIR", default=None,
            help="go on with the run in DIR, under its own settings; only --data may differ")  # fmt: skip

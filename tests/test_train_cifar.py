@@ -322,6 +322,7 @@ def test_resume_does_not_fall_back_to_another_data_set(tmp_path, monkeypatch):
         (["--weight-decay", "-1"], "--weight-decay is -1.0"),
         (["--seed", "-1"], "--seed is -1"),
         (["--threads", "0"], "--threads is 0"),
+        (["--microbatch", "0"], "--microbatch is 0"),
         (["--val", "-1"], "--val is -1"),
         (["--val", "300"], "val is 300, expected 0 <= val < 300"),
         (["--preset", "slow"], "'slow' (choose from"),
@@ -488,6 +489,6 @@ def test_help_names_every_option(capsys):
     text = capsys.readouterr().out
     for option in (
         "preset", "model", "dataset", "data", "epochs", "batch-size", "lr", "momentum", "weight-decay", "val", "seed",
-        "threads", "out", "resume", "draw",
+        "threads", "microbatch", "out", "resume", "draw",
     ):  # fmt: skip
         assert f"--{option} " in text
