@@ -204,7 +204,7 @@ class Threads:
             futures = [_pool(self.threads).submit(c.run, work) for c in contexts[1:]]
             try:
                 contexts[0].run(work)
-                # One not started yet has nothing left to do, and would never start if this is itself a thread of the pool.
+                # One not started yet has nothing left to do, and never starts if this is itself a thread of the pool.
                 wait(f for f in futures if not f.cancel())
             except BaseException as error:  # Ctrl-C outside of a task
                 errors[-1] = error  # which no further one passes
@@ -228,26 +228,22 @@ def _blas() -> Any:
     return ThreadpoolController()
 
 
-_blas_lock = threading.Lock()
-_blas_users = 0
-_blas_limit: Any = None
+_turn = threading.Lock()
+_inside: contextvars.ContextVar[bool] = contextvars.ContextVar("minigraph_parallel", default=False)
 
 
 @contextmanager
 def _one_blas_thread() -> Iterator[None]:
-    """BLAS at one thread; calls may nest or overlap in time, and the last to end restores what the first one found."""
-    global _blas_users, _blas_limit
-    with _blas_lock:
-        if not _blas_users:
-            _blas_limit = _blas().limit(limits=1, user_api="blas")
-        _blas_users += 1
-    try:
+    """BLAS at one thread: a setting of the process, so calls from several threads take turns at it."""
+    if _inside.get():
         yield
-    finally:
-        with _blas_lock:
-            _blas_users -= 1
-            if not _blas_users:
-                _blas_limit.restore_original_limits()
+        return
+    with _turn, _blas().limit(limits=1, user_api="blas"):
+        token = _inside.set(True)
+        try:
+            yield
+        finally:
+            _inside.reset(token)
 
 
 def available_cores() -> int:
