@@ -2,7 +2,7 @@
 
 from . import ops, optim, parallel, serialize, tree
 from .graph.draw import draw
-from .ops import *  # noqa: F403
+from .ops import *
 from .primitive import Primitive, custom_vjp, primitive, primitives
 from .random import seed
 from .tape import AnomalyError, BackwardError, MutationError, detect_anomaly, no_grad

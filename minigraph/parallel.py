@@ -37,7 +37,7 @@ def value_and_grad(
         loss_fn: called as `loss_fn(params, *batch)` with a part of the batch; returns the mean loss of its examples,
             with `has_aux` `(loss, aux)`.
         threads: how many work at once; by default `available_cores()`.
-        microbatch: examples in a part, the last one maybe fewer; by default 32, or the batch divided among the threads
+        microbatch: examples in a part, the last one maybe fewer; by default 64, or the batch divided among the threads
             where that is less.
         has_aux: see `Sum` for how the aux of the parts become one.
 
@@ -295,4 +295,4 @@ def _sizes(name: str, batch: tuple[Any, ...], executor: Threads, microbatch: int
         got = {path: shape[0] if shape else "no axis" for path, shape in lengths.items()}
         raise ValueError(f"parallel.{name}: the batch's arrays should have one leading length of at least 1, got {got}")
     ((n,),) = sizes
-    return n, microbatch or min(32, -(-n // executor.threads))
+    return n, microbatch or min(64, -(-n // executor.threads))

@@ -14,8 +14,8 @@ tuple. It is written in operators and minigraph's own functions: handed arrays i
 so one rule serves every order of derivative. An argument (or `y`) that the rule names with a leading underscore is not
 kept for the backward pass: the rule gets a stand-in that has only its shape and dtype.
 
-Gradients that share work can come as one function instead of a tuple: it takes a list of bools, which of them are needed,
-and returns the tuple.
+Gradients that share work can come as one function instead of a tuple: it takes a list of bools, which of them are
+needed, and returns the tuple.
 
 A forward that returns `(value, saved)` hands `saved` to its rule as the keyword argument `saved`. Since nothing can be
 differentiated through `saved`, such a primitive may name a `composite`: the same function in other operations, which

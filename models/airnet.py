@@ -1,7 +1,7 @@
-"""The fast-CIFAR network: a frozen whitening convolution and three blocks of two convolutions (K. Jordan, arXiv 2404.00498).
+"""The fast-CIFAR network (K. Jordan, arXiv 2404.00498): a frozen whitening layer and three blocks of two convolutions.
 
-Widths (64, 256, 256) give 1,971,640 parameters, the 312 of the whitening layer included. Batch normalisation has no scale,
-only a bias. SiLU in place of the paper's GELU.
+Widths (64, 256, 256) give 1,971,640 parameters, the 312 of the whitening layer included. Batch normalisation has no
+scale, only a bias. SiLU in place of the paper's GELU.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ EPS, MOMENTUM = 1e-12, 0.4
 def init(rng, *, widths=(64, 256, 256), classes=10, images=None):
     """Parameters and state; `images`, normalised training images (N, H, W, 3), set the whitening filters.
 
-    Without images they are those of white noise, a random rotation. They live in the state: no gradient is taken of them.
+    Without images they are those of white noise, a random rotation. They live in the state: they have no gradient.
     """
     if images is None:
         images = rng.standard_normal((64, 32, 32, 3), np.float32)
@@ -74,7 +74,7 @@ def dirac(rng, c, k):
 
 
 def whitening(images, eps=5e-4):
-    """2x2 filters that whiten the patches of `images`: eigenvectors over sqrt(eigenvalue + eps), and their negatives."""
+    """2x2 filters that whiten patches of `images`: eigenvectors over sqrt(eigenvalue + eps), and their negatives."""
     windows = np.lib.stride_tricks.sliding_window_view(images, (2, 2), axis=(1, 2))  # (N, 31, 31, 3, 2, 2)
     patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 12).astype(np.float64)
     values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))  # vectors in columns: (12, 12)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minigraph import optim, tree
-from minigraph.serialize import load, save
 from minigraph.optim import SGD, Adam, AdamW
+from minigraph.serialize import load, save
 
 SHAPES = {"conv1": {"w": (3, 3, 2, 4), "b": (4,)}, "scale": (), "head": [(5, 3), (0, 2)]}
 OPTIMIZERS = {

@@ -14,8 +14,8 @@ import pytest
 
 import train_cifar
 from minigraph import data, tree
-from minigraph.serialize import load, save
 from minigraph.data import synthetic
+from minigraph.serialize import load, save
 
 RESULTS = {"config.json", "metrics.jsonl", "summary.json", "curves.png", "confusion.png", "checkpoint.npz"}
 SMALL = synthetic.draw(train=300, test=60)

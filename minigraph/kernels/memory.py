@@ -1,11 +1,11 @@
 """Arrays in recycled memory: fresh memory costs more than the arithmetic done in it.
 
-The C library maps a large block anew at each request and unmaps it when it is freed, so that every page of every large new
-array is faulted in and zeroed by the kernel. Training asks for the same sizes at each step: `empty` keeps the blocks
-it hands out and gives them again. A block whose only references are the pool's is free; an array made in it, and any view
-of that, holds another one, so nothing has to be returned. Each thread has its own pool, and no lock is needed.
+The C library maps a large block anew at each request and unmaps it when it is freed, so that every page of every large
+new array is faulted in and zeroed by the kernel. Training asks for the same sizes at each step: `empty` keeps the
+blocks it hands out and gives them again. A block whose only references are the pool's is free; an array made in it, and
+any view of that, holds another one, so nothing has to be returned. Each thread has its own pool, and no lock is needed.
 
-Blocks begin at a cache line: a ufunc that writes into the cache is twice as fast there as 16 bytes beside it, with AVX-512.
+Blocks begin at a cache line: with AVX-512 a ufunc that writes into the cache is twice as fast there as 16 bytes beside.
 """
 
 from __future__ import annotations

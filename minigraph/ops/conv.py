@@ -2,8 +2,8 @@
 
     y[n, p, q, k] = sum over i, j, c of x[n, p s + i d - pad, q s + j d - pad, c] w[i, j, c, k]
 
-is linear in x and in w. So are its two gradients, in (g, w) and in (x, g), and each of the three is an adjoint of the others:
-three primitives, closed under differentiation.
+is linear in x and in w. So are its two gradients, in (g, w) and in (x, g), and each of the three is an adjoint of the
+others: three primitives, closed under differentiation.
 """
 
 from __future__ import annotations
@@ -111,14 +111,14 @@ def conv_transpose2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    """The adjoint of a convolution, also called deconvolution: x (N, H, W, C), w (kh, kw, K // groups, C) -> (N, H', W', K).
+    """The adjoint of a convolution, or deconvolution: x (N, H, W, C), w (kh, kw, K // groups, C) -> (N, H', W', K).
 
     w is that of the convolution (N, H', W', K) -> (N, H, W, C) whose gradient this is.
     H' = (H - 1) stride - pads + dilation (kh - 1) + 1 + output_padding; with padding="same", H stride.
 
     Args:
-        output_padding: rows and columns more at the bottom and right, fewer than the stride: a convolution with a stride
-            has the same output size for several input sizes, and this says which.
+        output_padding: rows and columns more at the bottom and right, fewer than the stride: a convolution with a
+            stride has the same output size for several input sizes, and this says which.
         stride, padding, dilation, groups: those of the convolution; see `conv2d`.
 
     Raises:

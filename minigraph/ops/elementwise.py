@@ -383,8 +383,8 @@ _BITS = {size: np.dtype(f"i{size}") for size in (2, 4, 8)}
 def gate(x, mask):
     """x where `mask` (bools, no gradient goes to it), 0 elsewhere: `where(mask, x, 0)`, ten times as fast.
 
-    numpy.where branches at every entry. This is a product of x's bits with 1 or 0, which, unlike x * mask, is 0 also where
-    x is infinite or NaN.
+    numpy.where branches at every entry. This is a product of x's bits with 1 or 0, which, unlike x * mask, is 0 also
+    where x is infinite or NaN.
     """
     x, mask = np.asarray(x), np.asarray(mask, bool)
     bits = recycled(np.multiply, x.view(_BITS[x.itemsize]), mask.view(_BYTE))

@@ -101,7 +101,7 @@ def one_hot(labels: Any, shape: tuple[int, int], dtype: Any) -> np.ndarray:
     bad = np.flatnonzero((labels < 0) | (labels >= shape[1]))
     if bad.size:
         raise ValueError(
-            f"cross_entropy: label {labels[bad[0]]} of example {bad[0]} is outside [0, {shape[1]}), the {shape[1]} classes"
+            f"cross_entropy: label {labels[bad[0]]} of example {bad[0]} is outside [0, {shape[1]}), the classes"
         )
     q = np.zeros(shape, dtype)
     q[np.arange(len(labels)), labels] = 1

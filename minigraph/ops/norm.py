@@ -27,8 +27,8 @@ def batch_norm(
 ) -> tuple[Any, Any, Any]:
     """Batch normalisation (Ioffe & Szegedy 2015) over all axes but the last: `(y, mean, var)`, x and y (..., C).
 
-    y = scale (x - m) / sqrt(v + eps) + bias, with m and v the batch's own mean and variance when training, and the running
-    `mean` and `var` otherwise.
+    y = scale (x - m) / sqrt(v + eps) + bias, with m and v the batch's own mean and variance when training, and the
+    running `mean` and `var` otherwise.
 
     Args:
         scale, bias: (C,), or None for 1 and 0.

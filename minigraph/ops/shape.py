@@ -194,7 +194,7 @@ def _(g, _y, _x, index):
 
 @primitive
 def scatter(values, index, shape):
-    """Zeros of `shape` with `values` added at `index` (any NumPy index; repeated entries add up): the adjoint of x[index].
+    """Zeros of `shape` with `values` added at `index` (repeated entries add up): the adjoint of x[index].
 
     values: of the shape of x[index]. Same dtype out.
     """
@@ -207,7 +207,7 @@ def _(g, _y, _values, index, shape):
 
 
 def getitem(x: Any, index: Any) -> Any:
-    """x[index]: slices, ints, None, ..., masks and integer arrays, as in NumPy. Repeated indices accumulate gradient."""
+    """x[index]: slices, ints, None, ..., masks, integer arrays, as in NumPy. Repeated indices accumulate gradient."""
     return _getitem(x, _index(index))
 
 

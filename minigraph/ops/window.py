@@ -49,7 +49,7 @@ def padding_pairs(name: str, given: Any, size: Pair, window: Pair, stride: Pair)
 
 
 def output_size(name: str, size: Pair, window: Pair, stride: Pair, padding: Padding) -> Pair:
-    """How many windows fit: floor((size + padding - window) / stride) + 1 along each axis; ValueError where none does."""
+    """How many windows fit: floor((size + padding - window) / stride) + 1 each way; ValueError where none does."""
     padded = (size[0] + sum(padding[0]), size[1] + sum(padding[1]))
     if padded[0] < window[0] or padded[1] < window[1]:
         raise ValueError(f"{name}: the window {window} is larger than the padded map {padded}")

@@ -1,0 +1,442 @@
+"""The systems that are compared, each doing the same works: same weights, same layers, same batch, float32.
+
+A system is a class made with `(threads, microbatch)`; `harness.SYSTEMS` lists them and what each can do. A method takes
+a work's inputs and returns `(run, results)`: `run()` does the work once, `results()` returns named arrays in
+minigraph's layout, for the comparison with the other systems.
+"""
+
+import importlib
+
+import numpy as np
+
+LR, MOMENTUM = 1e-4, 0.9  # a small step: hundreds of them on one batch must not change what is computed
+EPS, BN_MOMENTUM = 1e-12, 0.4  # of models/airnet.py
+
+
+class Minigraph:
+    float64 = True  # computes in float64 when given that
+
+    def __init__(self, threads, microbatch=None):
+        import minigraph
+
+        self.mg = minigraph
+        self.options = {"threads": threads, "microbatch": microbatch}
+
+    def trainer(self, model, params, state):
+        """step(x, y) -> loss"""
+        mg, apply = self.mg, model_module(model).apply
+        params, state = nest(params), nest(state)
+        opt = mg.optim.SGD(LR, momentum=MOMENTUM)
+        now = {"params": params, "state": state, "opt": opt.init(params)}
+
+        def loss_fn(params, x, y):
+            logits, state = apply(params, now["state"], x, train=True)
+            return mg.cross_entropy(logits, y), state
+
+        value_and_grad = mg.parallel.value_and_grad(loss_fn, has_aux=True, **self.options)
+
+        def step(x, y):
+            (loss, now["state"]), grads = value_and_grad(now["params"], x, y)
+            now["params"], now["opt"] = opt.step(now["params"], grads, now["opt"])
+            return float(loss)
+
+        return step
+
+    def batch(self, x, y):
+        return x, y
+
+    def train(self, model, params, state, x, y):
+        step = self.trainer(model, params, state)
+        params, state = nest(params), nest(state)
+
+        def results(microbatch=None):
+            sizes = []
+
+            def loss_fn(params, x, y):
+                sizes.append(len(x))
+                return self.mg.cross_entropy(model_module(model).apply(params, state, x, train=True)[0], y)
+
+            loss, grads = self.mg.parallel.value_and_grad(loss_fn, **self.options)(params, x, y)
+            return {"loss": loss, **dict(self.mg.tree.items(grads)), "microbatch": np.int64(max(sizes))}
+
+        return lambda: step(x, y), results
+
+    def infer(self, model, params, state, x):
+        params, state = nest(params), nest(state)
+        apply = model_module(model).apply
+
+        def run():
+            return self.mg.parallel.map(lambda x: apply(params, state, x, train=False)[0], x, **self.options)
+
+        return run, lambda: {"logits": run()}
+
+    def conv(self, x, w, g):
+        """The outputs and input gradients stay in parts, as they do in training; all are held to the end of the run."""
+        mg, n = self.mg, len(x)
+        executor = mg.parallel.Threads(self.options["threads"])
+        size = self.options["microbatch"] or 32
+
+        def part(i):
+            x_part, g_part = mg.parallel.split((x, g), i * size, (i + 1) * size)
+            y, pullback = mg.vjp(lambda x, w: mg.conv2d(x, w, padding=1), x_part, w)
+            return y, *pullback(g_part, retain_graph=False)
+
+        def run():
+            parts = []
+            executor.run(part, -(-n // size), parts.append)
+            y, gx, gw = zip(*parts, strict=True)
+            total = gw[0]
+            for term in gw[1:]:
+                total += term
+            return y, gx, total
+
+        def results():
+            y, gx, gw = run()
+            return {"y": np.concatenate(y), "gx": np.concatenate(gx), "gw": gw}
+
+        return run, results
+
+    def tape(self, x, c, ops):
+        x = self.mg.Tensor(x, requires_grad=True)
+
+        def run():
+            x.grad = None
+            chain(x, c, ops).sum().backward()
+
+        def results():
+            run()
+            return {"grad": x.grad.numpy()}
+
+        return run, results
+
+
+class Torch:
+    """PyTorch in one of its modes; the subclasses say which."""
+
+    channels_last, compiled, float64 = True, False, True
+
+    def __init__(self, threads, microbatch=None):
+        import torch
+
+        self.torch, self.F = torch, torch.nn.functional
+        torch.set_num_threads(threads)
+
+    # From minigraph's layouts: NHWC to NCHW, HWIO to OIHW; the head of the cnn from rows (h, w, c) to rows (c, h, w).
+
+    def image(self, x):
+        x = self.torch.from_numpy(x).permute(0, 3, 1, 2)  # a view, and it is channels_last
+        return x if self.channels_last else x.contiguous()
+
+    def batch(self, x, y):
+        return self.image(x), self.torch.from_numpy(y)
+
+    def parameter(self, path, a):
+        t = self.torch.from_numpy(np.array(a))
+        if t.ndim == 4:
+            form = self.torch.channels_last if self.channels_last else self.torch.contiguous_format
+            t = t.permute(3, 2, 0, 1).contiguous(memory_format=form)
+        elif path == "head.w":
+            side = round((len(a) / 64) ** 0.5)
+            t = t.reshape(side, side, 64, -1).permute(2, 0, 1, 3).flatten(0, 2).contiguous()
+        return t
+
+    def to_minigraph(self, path, t):
+        if t.ndim == 4:
+            t = t.permute(2, 3, 1, 0)
+        elif path == "head.w":
+            side = round((len(t) / 64) ** 0.5)
+            t = t.reshape(64, side, side, -1).permute(1, 2, 0, 3).flatten(0, 2)
+        return t.detach().numpy()
+
+    def cnn(self, p, s, x, train):
+        F, h = self.F, x
+        for name in ("conv1", "conv2"):
+            h = F.max_pool2d(F.relu(F.conv2d(h, p[f"{name}.w"], p[f"{name}.b"], padding=1), inplace=True), 2)
+        return h.flatten(1) @ p["head.w"] + p["head.b"]
+
+    def airnet(self, p, s, x, train):
+        F = self.F
+
+        def norm(h, block, i):
+            mean, var = s[f"{block}.mean{i}"], s[f"{block}.var{i}"]
+            h = F.batch_norm(h, mean, var, None, p[f"{block}.b{i}"], train, BN_MOMENTUM, EPS)
+            return F.silu(h)
+
+        h = F.silu(F.conv2d(x, s["whiten"], p["whiten.b"]))
+        for block in ("block1", "block2", "block3"):
+            # As in minigraph's model, the last row and column, which the pool would drop, are never computed.
+            h = F.max_pool2d(F.conv2d(F.pad(h, (1, 0, 1, 0)), p[f"{block}.conv1"]), 2)
+            h = norm(h, block, 1)
+            h = norm(F.conv2d(h, p[f"{block}.conv2"], padding=1), block, 2)
+        return h.amax((2, 3)) @ p["head"] * (1 / 9)
+
+    def load(self, params, state):
+        p = {path: self.parameter(path, a).requires_grad_() for path, a in params.items()}
+        return p, {path: self.parameter(path, a) for path, a in state.items()}
+
+    def loss(self, model, p, s):
+        def loss(x, y):
+            return self.F.cross_entropy(getattr(self, model)(p, s, x, True), y)
+
+        return self.torch.compile(loss, dynamic=False) if self.compiled else loss
+
+    def trainer(self, model, params, state):
+        p, s = self.load(params, state)
+        loss_fn = self.loss(model, p, s)
+        opt = self.torch.optim.SGD(p.values(), LR, MOMENTUM, fused=True)
+
+        def step(x, y):
+            opt.zero_grad(set_to_none=True)
+            loss = loss_fn(x, y)
+            loss.backward()
+            opt.step()
+            return loss.item()
+
+        return step
+
+    def train(self, model, params, state, x, y):
+        x, y = self.batch(x, y)
+
+        def results(microbatch):
+            """Over the micro-batches that minigraph had, so that batch-norm's statistics are of the same examples."""
+            p, s = self.load(params, state)
+            loss_fn, total = self.loss(model, p, s), 0
+            for i in range(0, len(x), microbatch):
+                part = slice(i, i + microbatch)
+                loss = loss_fn(x[part], y[part]) * (len(y[part]) / len(y))
+                loss.backward()
+                total += loss.detach().numpy()
+            grads = {path: self.to_minigraph(path, t.grad) for path, t in p.items()}
+            return {"loss": total, **grads}
+
+        step = self.trainer(model, params, state)
+        return lambda: step(x, y), results
+
+    def infer(self, model, params, state, x):
+        p, s = self.load(params, state)
+        x = self.image(x)
+
+        def apply(x):
+            return getattr(self, model)(p, s, x, False)
+
+        if self.compiled:
+            apply = self.torch.compile(apply, dynamic=False)
+
+        def run():
+            with self.torch.no_grad():
+                return apply(x)
+
+        return run, lambda: {"logits": run().numpy()}
+
+    def conv(self, x, w, g):
+        x, g = self.image(x).requires_grad_(), self.image(g)
+        w = self.parameter("w", w).requires_grad_()
+        conv2d = self.torch.compile(self.F.conv2d, dynamic=False) if self.compiled else self.F.conv2d
+
+        def run():
+            y = conv2d(x, w, padding=1)
+            return y, *self.torch.autograd.grad(y, (x, w), g)
+
+        def results():
+            y, gx, gw = run()
+            y, gx = (t.detach().permute(0, 2, 3, 1).numpy() for t in (y, gx))
+            return {"y": y, "gx": gx, "gw": self.to_minigraph("w", gw)}
+
+        return run, results
+
+    def tape(self, x, c, ops):
+        x, c = self.torch.from_numpy(x).requires_grad_(), self.torch.from_numpy(c)
+
+        def run():
+            x.grad = None
+            chain(x, c, ops).sum().backward()
+
+        def results():
+            run()
+            return {"grad": x.grad.numpy()}
+
+        return run, results
+
+
+class TorchEager(Torch):
+    channels_last = False
+
+
+class TorchCompile(Torch):
+    compiled, float64 = True, False  # another compilation, of the same functions as above
+
+
+class Jax:
+    float64 = False
+
+    def __init__(self, threads, microbatch=None):
+        import jax
+
+        self.jax = jax
+
+    def cnn(self, p, x):
+        jax = self.jax
+        for name in ("conv1", "conv2"):
+            layout = ("NHWC", "HWIO", "NHWC")
+            x = jax.lax.conv_general_dilated(x, p[f"{name}.w"], (1, 1), "SAME", dimension_numbers=layout)
+            x = jax.nn.relu(x + p[f"{name}.b"])
+            x = jax.lax.reduce_window(x, -np.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+        return x.reshape(len(x), -1) @ p["head.w"] + p["head.b"]
+
+    def train(self, model, params, state, x, y):
+        jax, jnp = self.jax, self.jax.numpy
+
+        def loss_fn(p, x, y):
+            return -jnp.take_along_axis(jax.nn.log_softmax(self.cnn(p, x)), y[:, None], 1).mean()
+
+        @jax.jit
+        def step(p, v, x, y):
+            loss, grads = jax.value_and_grad(loss_fn)(p, x, y)
+            v = jax.tree.map(lambda v, g: MOMENTUM * v + g, v, grads)
+            return loss, jax.tree.map(lambda p, v: p - LR * v, p, v), v
+
+        x, y, p = jnp.asarray(x), jnp.asarray(y, jnp.int32), jax.tree.map(jnp.asarray, params)
+        now = [p, jax.tree.map(jnp.zeros_like, p)]
+
+        def run():
+            loss, *now[:] = step(*now, x, y)
+            jax.block_until_ready(now)
+            return float(loss)
+
+        def results(microbatch):
+            loss, grads = jax.jit(jax.value_and_grad(loss_fn))(p, x, y)
+            return {"loss": np.asarray(loss), **{path: np.asarray(g) for path, g in grads.items()}}
+
+        return run, results
+
+    def infer(self, model, params, state, x):
+        apply = self.jax.jit(self.cnn)
+        p, x = self.jax.tree.map(self.jax.numpy.asarray, (params, x))
+        return lambda: apply(p, x).block_until_ready(), lambda: {"logits": np.asarray(apply(p, x))}
+
+
+class MyGrad:
+    float64 = True
+
+    def __init__(self, threads, microbatch=None):
+        import mygrad
+        from mygrad.nnet import layers, losses
+
+        self.mygrad, self.layers, self.losses = mygrad, layers, losses
+
+    def train(self, model, params, state, x, y):
+        """Its maps are NCHW."""
+        p = {path: self.mygrad.tensor(np.array(a)) for path, a in params.items()}
+        v = {path: np.zeros_like(a) for path, a in params.items()}
+        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+        def loss_and_gradients():
+            h = x
+            for name in ("conv1", "conv2"):
+                w, b = p[f"{name}.w"].transpose(3, 2, 0, 1), p[f"{name}.b"].reshape(1, -1, 1, 1)
+                h = self.mygrad.nnet.relu(self.layers.conv_nd(h, w, stride=1, padding=1) + b)
+                h = self.layers.max_pool(h, (2, 2), 2)
+            h = h.transpose(0, 2, 3, 1).reshape(len(x), -1)
+            loss = self.losses.softmax_crossentropy(self.mygrad.matmul(h, p["head.w"]) + p["head.b"], y)
+            loss.backward()
+            return loss
+
+        def run():
+            loss_and_gradients()
+            for path, t in p.items():
+                v[path] = MOMENTUM * v[path] + t.grad
+                t.data[...] -= LR * v[path]
+                t.null_grad()
+
+        def results(microbatch):
+            loss = loss_and_gradients()
+            return {"loss": loss.data, **{path: np.array(t.grad) for path, t in p.items()}}
+
+        return run, results
+
+    def tape(self, x, c, ops):
+        x = self.mygrad.tensor(x)
+
+        def run():
+            chain(x, c, ops).sum().backward()
+
+        def results():
+            run()
+            return {"grad": x.grad}
+
+        return run, results
+
+
+class Autograd:
+    """HIPS autograd. It has no fast convolution: this is im2col in its NumPy."""
+
+    float64 = True
+
+    def __init__(self, threads, microbatch=None):
+        import autograd
+        import autograd.numpy
+
+        self.autograd, self.np = autograd, autograd.numpy
+
+    def cnn(self, p, x):
+        np = self.np
+        for name in ("conv1", "conv2"):
+            n, h, w, c = x.shape
+            padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), "constant")
+            columns = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
+            columns = np.concatenate(columns, -1).reshape(-1, 9 * c)
+            x = np.maximum(np.dot(columns, p[f"{name}.w"].reshape(9 * c, -1)) + p[f"{name}.b"], 0)
+            x = np.max(np.max(x.reshape(n, h // 2, 2, w // 2, 2, -1), 4), 2)
+        return np.dot(x.reshape(len(x), -1), p["head.w"]) + p["head.b"]
+
+    def train(self, model, params, state, x, y):
+        np = self.np
+
+        def loss_fn(p):
+            logits = self.cnn(p, x)
+            shifted = logits - np.max(logits, 1, keepdims=True)
+            return np.mean(np.log(np.sum(np.exp(shifted), 1)) - shifted[np.arange(len(y)), y])
+
+        p = {path: np.array(a) for path, a in params.items()}
+        v = {path: np.zeros_like(a) for path, a in params.items()}
+        value_and_grad = self.autograd.value_and_grad(loss_fn)
+
+        def run():
+            _, grads = value_and_grad(p)
+            for path, g in grads.items():
+                v[path] = MOMENTUM * v[path] + g
+                p[path] = p[path] - LR * v[path]
+
+        def results(microbatch):
+            loss, grads = value_and_grad(p)
+            return {"loss": loss, **grads}
+
+        return run, results
+
+    def tape(self, x, c, ops):
+        grad = self.autograd.grad(lambda x: self.np.sum(chain(x, c, ops)))
+        return lambda: grad(x), lambda: {"grad": grad(x)}
+
+
+def chain(x, c, ops):
+    """`ops` cheap operations, each on the result of the one before."""
+    h = x
+    for _ in range(ops // 2):
+        h = h * c + x
+    return h
+
+
+def nest(flat):
+    """{"a.b": 1} -> {"a": {"b": 1}}"""
+    tree = {}
+    for path, leaf in flat.items():
+        *parents, name = path.split(".")
+        node = tree
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[name] = leaf
+    return tree
+
+
+def model_module(name):
+    return importlib.import_module(f"models.{name}")
