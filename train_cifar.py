@@ -4,7 +4,7 @@
     python train_cifar.py --model mlp --epochs 3   # any module of models/, any setting
     python train_cifar.py --resume runs/<time>     # go on where Ctrl-C, or a kill, stopped it
 
-The default run ends at 77.5% test accuracy on CIFAR-10 (60,362 parameters, 45,000 images to train on, seed 0).
+The default run ends at 77.0% test accuracy on CIFAR-10 (median of seeds 0, 1, 2: 77.4, 76.7, 77.0; 60,362 parameters).
 Without CIFAR-10 and without a network it trains on a synthetic set instead, and says so.
 """
 
