@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Real
 from typing import Any
@@ -35,7 +36,7 @@ State = dict[str, Any]
 _BLOCK = 32768
 
 
-class Optimizer:
+class Optimizer(ABC):
     """What the optimizers share: the flat buffers, the learning rate and the checks.
 
     A subclass names its buffers and updates one block of parameters in `_update`.
@@ -104,6 +105,7 @@ class Optimizer:
             raise ValueError(f"{self._name}.step: state['step']: expected an integer from 0, got {count!r}")
         return int(count)
 
+    @abstractmethod
     def _update(
         self,
         w: np.ndarray,
@@ -118,7 +120,6 @@ class Optimizer:
 
         `a` and `b` are scratch of the same size.
         """
-        raise NotImplementedError
 
 
 class SGD(Optimizer):
