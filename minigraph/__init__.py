@@ -10,3 +10,12 @@ from .tensor import Tensor
 from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """`mg.data` and `mg.testing` are imported when they are first used: training needs one, few programs the other."""
+    if name in ("data", "testing"):
+        import importlib
+
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

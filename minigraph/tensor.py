@@ -31,8 +31,9 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
         array = np.asarray(data, dtype)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"Tensor: expected real numbers, got {type(data).__name__} of {array.dtype}")
+        if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+            kind = f"{type(data).__name__} of {array.dtype}"
+            raise TypeError(f"Tensor: expected real numbers, got {kind}; up to 64 bits each")
         if requires_grad and array.dtype.kind != "f":
             raise TypeError(
                 f"Tensor: requires_grad needs a floating dtype, got {array.dtype}; pass dtype=np.float32"

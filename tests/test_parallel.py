@@ -76,7 +76,7 @@ def test_bits_do_not_depend_on_the_threads(threads):
         (10, 2, 99, [10]),
         (10, 2, None, [5, 5]),
         (7, 2, None, [4, 3]),
-        (70, 2, None, [32, 32, 6]),
+        (140, 2, None, [64, 64, 12]),
         (1, 4, None, [1]),
     ],
 )

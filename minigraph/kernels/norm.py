@@ -71,15 +71,23 @@ def batch_norm(
 
 
 def batch_norm_grad(
-    g: np.ndarray, x: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, scale: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gradients of batch_norm at the batch's own mean and inv_std: (x's (..., C), scale's (C,), bias's (C,)).
+    g: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    inv_std: np.ndarray,
+    scale: np.ndarray | None,
+    need_x: bool = True,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """Gradients of batch_norm at the batch's own mean and inv_std: (x's (..., C) if needed, scale's (C,), bias's (C,)).
 
     With h = (x - mean) inv_std, y = scale h + bias and n rows:
         g_bias = sum g,   g_scale = sum g h = inv_std (sum g x - mean sum g),
         gx = scale inv_std (g - g_bias / n - h g_scale / n),   as mean and inv_std depend on x,
            = a (g + r x + s),   r = -inv_std g_scale / n,   s = -g_bias / n - r mean.
+    Where the mean is large beside the deviation, x - mean takes the place of x, and 0 that of the mean.
     """
+    if (mean * mean * inv_std * inv_std > 16).any():
+        x, mean = x - mean, np.zeros_like(mean)
     wide, wide_g = _wide(x), _wide(g)
     channels, n = x.shape[-1], x.size // x.shape[-1]
     g_bias, products = np.zeros((2, channels))
@@ -89,6 +97,8 @@ def batch_norm_grad(
     g_scale = inv_std * (products - mean * g_bias)
     r = -inv_std * g_scale / n
     s = -g_bias / n - r * mean
+    if not need_x:
+        return None, g_scale.astype(x.dtype), g_bias.astype(x.dtype)
     a = inv_std if scale is None else inv_std * scale
     a, r, s = (_repeat(v.astype(x.dtype), wide) for v in (a, r, s))
     gx = empty(wide.shape, x.dtype)

@@ -15,6 +15,7 @@ import numpy as np
 from ..kernels import conv as kernel
 from ..primitive import primitive
 from ..tensor import Tensor
+from .elementwise import as_array, astype
 from .window import Padding, Pair, check_map, output_size, padding_pairs, pair
 
 
@@ -42,6 +43,7 @@ def conv2d(
     Raises:
         ValueError: shapes or channels that do not fit, a window larger than the padded map, an algorithm that cannot.
     """
+    x, w = _same_dtype("conv2d", x, w)
     geometry = _geometry("conv2d", x, w, stride, padding, dilation, groups)
     size, window = (x.shape[1], x.shape[2]), _extent(w, geometry["dilation"])
     output_size("conv2d", size, window, geometry["stride"], geometry["padding"])
@@ -125,7 +127,7 @@ def conv_transpose2d(
         ValueError: shapes or channels that do not fit, or a result of no size.
     """
     name = "conv_transpose2d"
-    check_map(name, x)
+    x, w = _same_dtype(name, x, w)
     strides, extra = pair(name, "stride", stride), pair(name, "output_padding", output_padding, 0)
     if any(e >= s for e, s in zip(extra, strides, strict=True)):
         raise ValueError(f"{name}: output_padding {extra} should be smaller than the stride {strides}")
@@ -161,13 +163,23 @@ def _extent(w: Any, dilation: Pair) -> Pair:
     return dilation[0] * (w.shape[0] - 1) + 1, dilation[1] * (w.shape[1] - 1) + 1
 
 
+def _same_dtype(name: str, x: Any, w: Any) -> tuple[Any, Any]:
+    """x and w, checked and in the wider of their floating dtypes."""
+    x, w = as_array(x), as_array(w)
+    check_map(name, x)
+    if w.dtype.kind != "f":
+        raise ValueError(f"{name}: w should be floating, got {w.dtype}")
+    if x.dtype == w.dtype:
+        return x, w
+    wider = np.result_type(x.dtype, w.dtype)
+    return astype(x, wider), astype(w, wider)
+
+
 def _geometry(
     name: str, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: Any, size: Pair | None = None
 ) -> dict[str, Any]:
-    check_map(name, x)
-    shape = tuple(np.shape(w)) if not hasattr(w, "shape") else tuple(w.shape)
-    if len(shape) != 4 or 0 in shape[:2]:
-        raise ValueError(f"{name}: w should have axes (kh, kw, channels in, channels out), got shape {shape}")
+    if len(w.shape) != 4 or 0 in w.shape:
+        raise ValueError(f"{name}: w should have axes (kh, kw, channels in, channels out), got shape {tuple(w.shape)}")
     if not isinstance(groups, (int, np.integer)) or groups < 1:
         raise ValueError(f"{name}: groups should be an int of at least 1, got {groups!r}")
     strides, dilations = pair(name, "stride", stride), pair(name, "dilation", dilation)

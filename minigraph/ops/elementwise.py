@@ -23,6 +23,11 @@ def arrays(a: Any, b: Any) -> tuple[Any, Any]:
     return np.asarray(a) if type(a) in (list, tuple) else a, np.asarray(b) if type(b) in (list, tuple) else b
 
 
+def as_array(x: Any) -> Any:
+    """x if it is a Tensor, otherwise as an ndarray."""
+    return x if type(x) is Tensor else np.asarray(x)
+
+
 def recycled(ufunc: np.ufunc, a: Any, b: Any) -> Any:
     """ufunc(a, b); beside a large array a, in recycled memory (activations + bias: fresh pages would cost more)."""
     if type(a) is np.ndarray and a.nbytes >= SMALL:
@@ -253,6 +258,7 @@ def _(g, y, _x):
 @primitive
 def leaky_relu(x, slope=0.01):
     """x where x > 0, slope * x elsewhere. At 0 the derivative is `slope`."""
+    x = np.asarray(x)
     return np.where(x > 0, x, slope * x)
 
 
@@ -264,6 +270,7 @@ def _(g, _y, x, slope=0.01):
 @primitive
 def elu(x, alpha=1.0):
     """x where x > 0, alpha (e ** x - 1) elsewhere (Clevert et al. 2015). At 0 the derivative is `alpha`."""
+    x = np.asarray(x)
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
@@ -344,7 +351,8 @@ def maximum(a, b):
 
 @maximum.vjp
 def _(g, _y, a, b):
-    return _share(g, value(a) - value(b)), _share(g, value(b) - value(a))
+    a, b = value(a), value(b)
+    return lambda: _share(g, a > b, a == b, np.isnan(a)), lambda: _share(g, b > a, a == b, np.isnan(b))
 
 
 @primitive
@@ -355,12 +363,13 @@ def minimum(a, b):
 
 @minimum.vjp
 def _(g, _y, a, b):
-    return _share(g, value(b) - value(a)), _share(g, value(a) - value(b))
+    a, b = value(a), value(b)
+    return lambda: _share(g, a < b, a == b, np.isnan(a)), lambda: _share(g, b < a, a == b, np.isnan(b))
 
 
-def _share(g, lead):
-    """The gradient of the side that is ahead by `lead`: all of it, half at a tie, or none."""
-    return lambda: g * np.heaviside(lead, np.asarray(lead).dtype.type(0.5))
+def _share(g, ahead, tie, nan):
+    """The gradient of one side: all of it where that is ahead or NaN, half at a tie."""
+    return g * np.asarray(np.where(tie, 0.5, ahead | nan), g.dtype)
 
 
 @primitive

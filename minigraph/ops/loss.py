@@ -8,7 +8,7 @@ import numpy as np
 
 from ..primitive import primitive
 from ..tensor import Tensor
-from .elementwise import exp, value
+from .elementwise import as_array, exp, value, where
 from .reduce import mean, sum
 
 
@@ -48,7 +48,8 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0) -> 
     Raises:
         ValueError: shapes that do not fit, an empty batch, a label outside [0, K), or e outside [0, 1].
     """
-    shape, given = np.shape(value(logits)), value(labels)
+    logits = as_array(logits)
+    shape, given = logits.shape, value(labels)
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"cross_entropy: logits should be (N, K) with at least one example, got shape {shape}")
     if not 0 <= label_smoothing <= 1:
@@ -75,7 +76,8 @@ def _cross_entropy(x, q):
     p = np.exp(shifted)
     total = np.sum(p, 1, keepdims=True)
     p /= total
-    loss = np.sum(q * (np.log(total) - shifted)) / len(x)
+    surprise = np.where(q == 0, 0, np.log(total) - shifted)  # a class that is ruled out (-inf) costs nothing at q = 0
+    loss = np.sum(q * surprise) / len(x)
     return np.asarray(loss, p.dtype), p
 
 
@@ -90,7 +92,8 @@ def _(g, _y, x, q, *, saved):  # d/dx = (p sum_k q_k - q) / N
 
 @_cross_entropy.define_composite
 def _(x, q):
-    return -sum(q * log_softmax(x)) / len(x)
+    log_p = log_softmax(x)
+    return -sum(q * where((value(q) == 0) & np.isneginf(value(log_p)), 0, log_p)) / len(x)
 
 
 def one_hot(labels: Any, shape: tuple[int, int], dtype: Any) -> np.ndarray:
@@ -110,7 +113,8 @@ def one_hot(labels: Any, shape: tuple[int, int], dtype: Any) -> np.ndarray:
 
 def mse(prediction: Any, target: Any) -> Any:
     """The mean of (prediction - target)^2 over all entries. ValueError unless both have one shape."""
-    shapes = np.shape(value(prediction)), np.shape(value(target))
+    prediction, target = as_array(prediction), as_array(target)
+    shapes = prediction.shape, target.shape
     if shapes[0] != shapes[1]:
         raise ValueError(f"mse: prediction has shape {shapes[0]}, target {shapes[1]}; they should be the same")
     difference = prediction - target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from .. import random
 from ..kernels import norm as kernel
 from ..primitive import primitive
-from .elementwise import sqrt, value
+from ..tensor import Tensor
+from .elementwise import as_array, sqrt, value
 from .reduce import mean as mean_of
 from .reduce import var as var_of
 
@@ -32,17 +34,25 @@ def batch_norm(
 
     Args:
         scale, bias: (C,), or None for 1 and 0.
-        mean, var: (C,), the running statistics. Training returns (1 - momentum) old + momentum batch, the batch's
-            variance there divided by n - 1, as PyTorch does; otherwise they come back as they are.
+        mean, var: (C,), the running statistics. Training returns (1 - momentum) old + momentum batch, arrays that no
+            gradient goes through, the batch's variance there divided by n - 1, as PyTorch does; otherwise they come
+            back as they are.
 
     Raises:
-        ValueError: a shape that does not fit, or training on fewer than two values a channel.
+        ValueError: a shape that does not fit, training on fewer than two values a channel, a bad eps or momentum.
+        TypeError: training, and `mean` or `var` require a gradient.
     """
+    if not (0 <= momentum <= 1 and 0 <= eps < math.inf):
+        raise ValueError(f"batch_norm: momentum should be in [0, 1] and eps at least 0, got {momentum} and {eps}")
+    if mean is None or var is None:
+        raise ValueError("batch_norm: the running mean and var should be arrays (C,), got None")
     channels = _channels("batch_norm", x, (("scale", scale), ("bias", bias), ("mean", mean), ("var", var)))
     if not train:
-        a = 1 / np.sqrt(value(var) + eps) if scale is None else scale / np.sqrt(value(var) + eps)
-        shift = -value(mean) * a if bias is None else bias - value(mean) * a
+        a = (1 if scale is None else scale) / sqrt(var + eps)
+        shift = (0 if bias is None else bias) - mean * a
         return x * a + shift, mean, var
+    if any(type(v) is Tensor and v.requires_grad for v in (mean, var)):
+        raise TypeError("batch_norm: no gradient goes through the running statistics in training: pass mean.detach()")
     n = value(x).size // channels
     if n < 2:
         raise ValueError(f"batch_norm: training needs two values a channel, x has shape {x.shape}")
@@ -62,7 +72,7 @@ def _batch_norm(x, scale, bias, *, mean, var, eps):
 @_batch_norm.vjp
 def _(g, _y, x, scale, _bias, *, mean, var, eps):
     # with h = (x - mean) / std:  dx = scale / std (g - mean(g) - h mean(g h)),  dscale = sum(g h),  dbias = sum(g)
-    return lambda _needed: kernel.batch_norm_grad(g, x, mean, 1 / np.sqrt(var + eps), scale)
+    return lambda needed: kernel.batch_norm_grad(g, x, mean, 1 / np.sqrt(var + eps), scale, needed[0])
 
 
 @_batch_norm.define_composite
@@ -119,12 +129,15 @@ def dropout(
         rng: draws the mask; by default the generator that `mg.seed` seeds.
 
     Raises:
-        ValueError: a rate outside [0, 1).
+        ValueError: a rate outside [0, 1). TypeError: x is not floating.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: rate should be in [0, 1), got {rate}")
     if not train or rate == 0:
         return x
+    x = as_array(x)
     data = value(x)
+    if data.dtype.kind != "f":
+        raise TypeError(f"dropout: x should be floating, got {data.dtype}")
     keep = random.drawing_from(rng).random(data.shape, np.float32) >= rate
     return x * (keep.astype(data.dtype) * data.dtype.type(1 / (1 - rate)))
