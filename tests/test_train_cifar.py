@@ -16,6 +16,7 @@ import train_cifar
 from minigraph import data, tree
 from minigraph.data import synthetic
 from minigraph.serialize import load, save
+from models import airnet
 
 RESULTS = {"config.json", "metrics.jsonl", "summary.json", "curves.png", "confusion.png", "checkpoint.npz"}
 SMALL = synthetic.draw(train=300, test=60)
@@ -189,6 +190,39 @@ def test_the_confusion_matrix_is_of_true_rows_and_predicted_columns(tmp_path, mo
     assert axes.get_ylabel().startswith("true") and axes.get_xlabel().startswith("predicted")
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 100])
+def test_the_curves_have_whole_epochs_as_ticks(n, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(train_cifar, "save_figure", lambda path, fig: figures.append(fig))
+    values = dict.fromkeys(("train_loss", "train_accuracy", "val_loss", "val_accuracy"), 0.5)
+    summary = {"dataset": "cifar10", "model": "m", "test_accuracy": 0.5, "test_loss": 0.5}
+    train_cifar.plot_curves(tmp_path, [{"epoch": i + 1, **values} for i in range(n)], summary)
+    for axes in figures[0].axes:
+        assert axes.get_xlim() == (0.5, n + 0.5)
+        ticks = [tick for tick in axes.get_xticks() if 0.5 <= tick <= n + 0.5]
+        assert ticks and all(tick == round(tick) for tick in ticks)
+
+
+def test_init_is_given_normalised_training_images_if_it_takes_them(tmp_path, monkeypatch):
+    given = []
+    init = airnet.init
+
+    def init_narrow(rng, *, images=None):
+        given.append(images)
+        return init(rng, widths=(4, 4, 4), images=images)
+
+    monkeypatch.setattr(airnet, "init", init_narrow)
+    assert train(tmp_path, model="airnet", epochs=1) == 0
+    expected, _ = next(iter(data.Loader(SMALL.train_images[:270], SMALL.train_labels[:270], 270)))  # not validation's
+    assert np.array_equal(given[0], expected)
+    assert np.array_equal(load(tmp_path / "checkpoint.npz")["state"]["whiten"], airnet.whitening(expected))
+
+
+def test_init_is_given_5000_images_at_most():
+    images = np.zeros((5001, 1, 1, 3), np.uint8)
+    assert train_cifar.init_images(airnet, images, np.zeros(5001, int))["images"].shape == (5000, 1, 1, 3)
+
+
 def test_presets_set_defaults_and_options_override_them(tmp_path):
     quick = train_cifar.PRESETS["quick"]
     assert train_cifar.main(
@@ -294,6 +328,18 @@ def test_resuming_a_finished_run_makes_its_report_again(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
 
 
+def test_resume_with_other_threads_is_the_same_to_the_bit(tmp_path, noisy, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(whole, "--threads", "1", model=noisy) == 0
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3)
+        assert train(parts, "--threads", "1", model=noisy) == 130
+    assert train_cifar.main(["--resume", str(parts), "--threads", "2"]) == 0
+    a, b = content(whole), content(parts)
+    assert a["config"].pop("threads") == 1 and b["config"].pop("threads") == 2
+    assert equal(a, b)
+
+
 def test_resume_does_not_fall_back_to_another_data_set(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(data, "load", lambda *of: asked.append(of) or dataclasses.replace(SMALL, name="cifar10"))
@@ -372,6 +418,14 @@ def test_a_directory_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert "file" in refused(capsys, train(tmp_path / "file", epochs=1))
     assert "file/out" in refused(capsys, train(tmp_path / "file" / "out", epochs=1))
+
+
+def test_the_directory_is_checked_before_the_data_is_loaded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("loaded"))
+    (tmp_path / "file").write_text("")
+    refused(capsys, train(tmp_path))
+    refused(capsys, train(tmp_path / "file"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_disk_that_is_full_from_the_start(tmp_path, capsys, monkeypatch):
@@ -458,6 +512,45 @@ def test_resume_of_a_damaged_checkpoint(tmp_path, capsys):
 def test_resume_of_a_checkpoint_of_something_else(tree, tmp_path, capsys):
     save(tmp_path / "checkpoint.npz", tree)
     assert "no checkpoint of this version" in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("sums", {}),
+        ("sums", 1),
+        ("sums", {**train_cifar.SUMS, "loss": "x"}),
+        ("history", [1]),
+        ("history", [{}]),
+        ("history", 1),
+        ("config", {"lr": 0.0}),
+    ],
+    ids=str,
+)
+def test_resume_of_a_checkpoint_with_a_wrong_part(part, value, tmp_path, capsys):
+    train(tmp_path, epochs=1)
+    capsys.readouterr()
+    path = tmp_path / "checkpoint.npz"
+    save(path, {**load(path), part: value})
+    assert f"{path} is no checkpoint of this version" in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
+
+
+@pytest.mark.parametrize(
+    ("step", "rows", "images"),
+    [(-1, 0, 0), (4, 1, 0), (11, 1, 270), (6, 1, 0), (10, 1, 0), (5, 0, 0), (0, 0, 64), (11, 2, 64), (15, 3, 0)],
+)
+def test_resume_of_a_checkpoint_whose_parts_contradict_each_other(step, rows, images, tmp_path, capsys):
+    train(tmp_path)  # 2 epochs of 5 steps
+    capsys.readouterr()
+    path = tmp_path / "checkpoint.npz"
+    saved = load(path)
+    saved["optimizer"]["step"][...] = step
+    saved["history"] = (saved["history"] * 2)[:rows]
+    saved["sums"]["images"] = images
+    save(path, saved)
+    before = path.read_bytes()
+    assert f"{path}: step {step}, " in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("part", ["params", "optimizer"])
