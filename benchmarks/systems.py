@@ -74,7 +74,7 @@ class Minigraph:
         """The outputs and input gradients stay in parts, as they do in training; all are held to the end of the run."""
         mg, n = self.mg, len(x)
         executor = mg.parallel.Threads(self.options["threads"])
-        size = self.options["microbatch"] or 32
+        size = self.options["microbatch"] or min(64, -(-n // self.options["threads"]))  # as mg.parallel does
 
         def part(i):
             x_part, g_part = mg.parallel.split((x, g), i * size, (i + 1) * size)

@@ -12,6 +12,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack
 
 import harness  # neither this module nor that one imports NumPy: the children would inherit its memory in their peak
@@ -155,15 +156,18 @@ def scaling_rows(args):
 
 
 def import_rows(rounds):
-    """In fresh processes. The first import of each reads the disk and does not count."""
+    """In fresh processes, from compiled bytecode. The first import of each reads the disk and does not count."""
     names = ["minigraph", "numpy"] + ["torch"] * harness.installed("torch-eager")
     code = "import time; clock = time.perf_counter(); import {}; print(time.perf_counter() - clock)"
     turns = {name: [] for name in names}
-    for i in range(3 * rounds + 1):
-        for name in names:
-            seconds = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, check=True).stdout
-            if i:
-                turns[name].append({"seconds": float(seconds)})
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}
+        for i in range(3 * rounds + 1):
+            for name in names:
+                command = [sys.executable, "-c", code.format(name)]
+                seconds = subprocess.run(command, env=env, capture_output=True, check=True).stdout
+                if i:
+                    turns[name].append({"seconds": float(seconds)})
     return [row("import", name, turns, "numpy") for name in names]
 
 
@@ -204,7 +208,8 @@ def row(work, system, turns, reference):
 def table(work, rows):
     what, images, bar, aim = WORKS[work]
     head = f"  {'':20}{'median':>10}{'best':>10}{'images/s':>10}{'faults':>9}{'error':>9}"
-    lines = [f"{work}: {what}", head + "".join(f"   ratio to {r['reference']}" for r in rows[:1] if "reference" in r)]
+    blas = f" ({', '.join(rows[0]['blas'])})" if rows[0].get("blas") else ""
+    lines = [f"{work}: {what}{blas}", head + "".join(f"   ratio to {r['reference']}" for r in rows[:1] if "reference" in r)]
     for r in rows:
         line = f"  {r['system']:20}{quantity(r['median'], r['unit']):>10}{quantity(r['best'], r['unit']):>10}"
         line += f"{r['images_per_second']:10,.0f}" if images else " " * 10

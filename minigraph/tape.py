@@ -162,31 +162,25 @@ def backprop(
     # Nodes older than every target cannot depend on one: their gradients are not needed.
     oldest = min((t.id for t in targets), default=0) if targets is not None else 0
     stop = targets or frozenset()
-    roots = [(node, g) for node, g in roots if node.id >= oldest]
+    given, roots = roots, []
+    for node, g in given:
+        if node.id >= oldest:
+            roots.append((node, g))
+        elif closed:
+            raise BackwardError(f"backward of a result, {describe(node)}\nTypeError: {_OUTSIDE}")
     # A transform in another one may also meet younger nodes that depend on the outer's inputs alone.
     needed = None
     if targets and create_graph and not closed:
         needed = _leading_to(targets, (node for node, _ in roots), oldest)
     grads: dict[Node, Any] = {}
-    heap: list[tuple[int, Node]] = []
-    found: list[Node] = []
-
-    def add(node: Node, g: Any) -> None:
-        if node in grads:
-            grads[node] = grads[node] + g
-            return
-        grads[node] = g
-        if node.op is None or node in stop:
-            found.append(node)
-        else:
-            heappush(heap, (-node.id, node))
-
     on = RECORD | NESTED if create_graph else 0
     token = flags.set((flags.get() & ~(RECORD | NESTED)) | on)
     anomaly = flags.get() & ANOMALY
     try:
         for node, g in roots:
-            add(node, g)
+            grads[node] = grads[node] + g if node in grads else g
+        found = [node for node in grads if node.op is None or node in stop]
+        heap = sorted((-node.id, node) for node in grads.keys() - found)
         while heap:
             node = heappop(heap)[1]
             g = grads.pop(node)
@@ -228,13 +222,18 @@ def backprop(
                         gp = gp()
                     if gp is None:
                         continue
-                    if gp.shape != parent.shape:
+                    try:
+                        shape = gp.shape
+                    except AttributeError:
+                        raise TypeError(
+                            f"a rule returns an array, a tuple of them, a thunk or None, got {type(gp).__name__}"
+                        ) from None
+                    if shape != parent.shape:
                         gp = unbroadcast(gp, node, parent, i)
                     if gp.dtype is not parent.dtype:
                         gp = gp.astype(parent.dtype)
                     if anomaly:
                         check_gradient(node, i, g, gp)
-                    # `add`, inline: this is the loop that every operation goes through
                     if parent in grads:
                         grads[parent] = total = grads[parent] + gp
                         if anomaly:

@@ -130,10 +130,15 @@ def jvp(f: Function, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tup
     if len(primals) != len(tangents):
         raise ValueError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
     y, pullback = vjp(f, *primals)
+    for path, leaf in tree.items(y):
+        if leaf.dtype.kind != "f":
+            where = path or "the top"
+            raise TypeError(f"jvp: {_name(f)} should return floating arrays, got {tape.describe(leaf)} at {where}")
+    tangents = tree.map(lambda x, v: _cotangent(x, v, "jvp"), tree.map(_array, tuple(primals)), tuple(tangents))
     zeros = tree.map(lambda a: np.zeros(a.shape, a.dtype), y)
     # The pullback goes through the primals, which are from outside of it.
     _, push = _vjp(pullback, (zeros,), (zeros, primals), False, closed=False)
-    return y, push(tuple(tangents))[0]
+    return y, push(tangents)[0]
 
 
 def hvp(f: Function, x: Any, v: Any) -> Any:
@@ -164,16 +169,12 @@ def jacobian(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
                 cotangents[k].flat[i] = 1
                 pulled.append(tree.leaves(pullback(tree.unflatten(y, cotangents))))
             shape = outputs[k].shape
-            stacked = [
-                stack(column).reshape((*shape, *np.shape(_array(x))))
-                if pulled
-                else np.zeros((*shape, *np.shape(_array(x))), outputs[k].dtype)
-                for column, x in zip(
-                    zip(*pulled, strict=True) if pulled else [()] * len(tree.leaves(chosen)),
-                    tree.leaves(chosen),
-                    strict=True,
-                )
-            ]
+            inputs = [np.asarray(_array(x)) for x in tree.leaves(chosen)]
+            if pulled:
+                columns = zip(inputs, zip(*pulled, strict=True), strict=True)
+                stacked = [stack(column).reshape((*shape, *x.shape)) for x, column in columns]
+            else:
+                stacked = [np.zeros((*shape, *x.shape), x.dtype) for x in inputs]
             grads = tree.unflatten(chosen, stacked)
             return grads[0] if isinstance(argnums, int) else grads
 
@@ -300,10 +301,10 @@ def _floating(outputs: Any) -> list[Tensor]:
     return [t for t in tree.leaves(outputs) if type(t) is Tensor and t.dtype.kind == "f"]
 
 
-def _cotangent(y: Any, g: Any) -> Any:
+def _cotangent(y: Any, g: Any, who: str = "pullback") -> Any:
     shape, dtype = np.shape(_array(y)), getattr(y, "dtype", None)
     if np.shape(_array(g)) != shape:
-        raise ValueError(f"pullback: expected an array of shape {shape}, got {tape.describe(g)}")
+        raise ValueError(f"{who}: expected an array of shape {shape}, got {tape.describe(g)}")
     if type(g) is Tensor:
         return g if g.dtype == dtype else g.astype(dtype)
     return np.asarray(g, dtype)

@@ -8,6 +8,7 @@ import pytest
 
 import minigraph as mg
 from minigraph import Tensor
+from minigraph.ops import numpy_api
 
 A = np.array([[1.3, 0.6], [2.6, 3.4]])
 B = np.array([[0.7, 1.1], [1.9, 0.3]])
@@ -162,9 +163,11 @@ def test_no_gradient_slips_into_an_array(f):
         f()
     np.testing.assert_array_equal(a, before)
 
+LATER = {"cumulative_sum", "matvec", "unstack", "vecmat"}  # not in NumPy 2.0
+
 
 @pytest.mark.parametrize(("f", "message"), [
-    (lambda: np.arctan(t), r"np\.arctan has no rule for Tensors: .*mg\.tanh.*t\.detach\(\)"),
+    (lambda: np.arctan(t), r"np\.arctan has no rule for Tensors: .*mg\.primitives\(\).*t\.detach\(\)"),
     (lambda: np.add.reduce(t), r"np\.add\.reduce is not defined on Tensors: use mg\.sum"),
     (lambda: np.maximum.reduce(t), "use mg.max"),
     (lambda: np.logaddexp.reduce(t), "use operations of minigraph"),
@@ -174,13 +177,31 @@ def test_no_gradient_slips_into_an_array(f):
     (lambda: np.sum(t, dtype=np.float32), r"np\.sum on a Tensor: got an unexpected keyword argument 'dtype'"),
     (lambda: np.ravel(t, order="F"), r"np\.ravel on a Tensor: got an unexpected keyword argument 'order'"),
     (lambda: np.linalg.norm(t.reshape(1, 2), 2), r"ord=2\) over 2 axes"),
-    (lambda: np.hstack([t, t]), r"np\.hstack is not defined on Tensors: .*mg\."),
-    (lambda: np.linalg.inv(t), r"np\.linalg\.inv is not defined on Tensors"),
+    (lambda: np.hstack([t, t]), r"np\.hstack is not defined on Tensors: .*perhaps mg\.concatenate\)"),
+    (lambda: np.linalg.inv(t), r"np\.linalg\.inv is not defined on Tensors: .*\(mg\.primitives\(\) lists them\)"),
+    (lambda: np.round(t), r"np\.round is not .*\(mg\.primitives\(\) lists them\)"),
+    (lambda: np.outer(t, t), r"perhaps mg\.einsum\)"),
+    (lambda: np.tensordot(t, t, 1), r"perhaps mg\.einsum\)"),
+    (lambda: np.pad(t, 1), r"perhaps mg\.pad\)"),
+    (lambda: np.log2(t), r"np\.log2 has no rule for Tensors: .*perhaps mg\.log\)"),
+    (lambda: np.clip(t, 0, max=1), "give a_min and a_max, or min and max"),
     (lambda: np.asarray(t), r"t\.detach\(\)\.numpy\(\)"),
 ])  # fmt: skip
 def test_messages_name_the_way_out(f, message):
     with pytest.raises(TypeError, match=message):
         f()
+
+
+def test_the_hints_name_operations():
+    assert {*numpy_api.INSTEAD} <= {*mg.ops.__all__}
+    hinted = {name for names in numpy_api.INSTEAD.values() for name in names.split()}
+    assert not hinted & {*mg.ops.__all__} and all(hasattr(np, n) or hasattr(np.linalg, n) for n in hinted - LATER)
+
+
+def test_clip_takes_numpys_names():
+    for kwargs in ({"a_min": 1.5, "a_max": 1.8}, {"min": 1.5, "max": 1.8}):
+        np.testing.assert_array_equal(np.clip(t, **kwargs).data, [1.5, 1.8])
+    np.testing.assert_array_equal(np.clip(t, None, 1.5).data, [1, 1.5])
 
 
 def test_constants_read_the_array():

@@ -91,6 +91,25 @@ def test_gradients_share_no_memory_and_are_writable(create_graph):
             assert not np.shares_memory(a, b)
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("given", [[X], 1.0, "a"])
+def test_what_a_rule_may_not_return(given, create_graph):
+    f = mg.custom_vjp(lambda x: x * 2)
+    for rule in (lambda g, _y, _x: given, lambda g, _y, _x: (given,), lambda g, _y, _x: lambda: given):
+        f.vjp(rule)
+        with pytest.raises(BackwardError, match=f"a tuple of them, a thunk or None, got {type(given).__name__}"):
+            f(leaf()).backward(X, create_graph=create_graph)
+
+
+def test_a_root_that_comes_twice_or_is_a_leaf():
+    def f(x):
+        y = x * x
+        return y, x, y, x
+
+    _, pullback = mg.vjp(f, X)
+    np.testing.assert_array_equal(pullback((X, X, X, X))[0], 4 * X * X + 2 * X)
+
+
 # ---------------------------------------------------------------- freed, retained, differentiable
 
 

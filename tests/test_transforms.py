@@ -132,6 +132,8 @@ def test_dtypes_and_scalars():
     p = {"a": X.astype(np.float32), "b": X, "c": 2.0, "d": np.float32(3)}
     g = mg.grad(lambda p: (p["a"] * p["b"]).sum() * p["c"] * p["d"])(p)
     assert [a.dtype for a in tree.leaves(g)] == [np.float32, np.float64, np.float64, np.float32]
+    empty = mg.jacobian(lambda p: p["b"][:0])({"a": X.astype(np.float32), "b": X})
+    assert [(a.shape, a.dtype) for a in empty.values()] == [((0, 3), np.float32), ((0, 3), np.float64)]
     value, h = mg.value_and_grad(lambda x: (x * x).mean() * 0.5)(p["a"])
     assert value.dtype == h.dtype == mg.hessian(lambda x: (x**2).mean())(p["a"]).dtype == np.float32
     _, pullback = mg.vjp(lambda x: x, p["a"])
@@ -240,6 +242,9 @@ def test_a_tensor_by_closure_is_refused_not_lost():
     for call in (mg.grad(f), lambda x: mg.jvp(f, (x,), (x,)), lambda x: mg.hvp(f, x, x), mg.hessian(f)):
         with pytest.raises(BackwardError, match=r"multiply[\s\S]*test_transforms.py[\s\S]*pass the Tensor as"):
             call(X)
+    for result in (w.sum(), (w * 2).sum(), Tensor(2.0, requires_grad=True)):  # returned as it is
+        with pytest.raises(BackwardError, match=r"backward of a result, float64 \(\)[\s\S]*pass the Tensor as"):
+            mg.grad(lambda x, y=result: y)(X)
     with mg.no_grad():
         close(mg.grad(f)(X), 2 * X)
     close(mg.grad(lambda x: (x * w.detach()).sum())(X), X)
@@ -265,7 +270,8 @@ def test_a_tensor_by_closure_is_refused_not_lost():
     (lambda: mg.vjp(lambda x: {"a": x}, X)[1]({"b": X}), ValueError, "missing keys"),
     (lambda: mg.jvp(lambda x: x, X, X), TypeError, "should be tuples"),
     (lambda: mg.jvp(lambda x: x, (X,), (X, X)), ValueError, "1 primals but 2 tangents"),
-    (lambda: mg.jvp(lambda x: x, (X,), (X[:2],)), ValueError, r"expected an array of shape \(3,\)"),
+    (lambda: mg.jvp(lambda x: x, (X,), (X[:2],)), ValueError, r"jvp: expected an array of shape \(3,\), got .* \(2,\)"),
+    (lambda: mg.jvp(lambda x: (x, x > 0), (X,), (X,)), TypeError, "jvp: <lambda> should return .* bool .* at 1"),
     (lambda: mg.hvp(lambda x: x, X, X), TypeError, "should return one floating number"),
     (lambda: mg.hessian(lambda x: x)(X), TypeError, "should return one floating number"),
 ])  # fmt: skip

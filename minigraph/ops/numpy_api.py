@@ -43,9 +43,10 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.reshape: shape.reshape, np.transpose: shape.transpose, np.broadcast_to: shape.broadcast_to,
     np.expand_dims: shape.expand_dims, np.squeeze: shape.squeeze, np.flip: shape.flip,
     np.concatenate: shape.concatenate, np.stack: shape.stack, np.split: shape.split, np.take: shape.take,
-    np.take_along_axis: shape.take_along_axis, np.where: ew.where, np.clip: ew.clip, np.einsum: linalg.einsum,
+    np.take_along_axis: shape.take_along_axis, np.where: ew.where, np.einsum: linalg.einsum,
     np.ravel: lambda x: shape.reshape(x, -1), np.swapaxes: lambda x, *axes: _permuted(np.swapaxes, x, axes),
     np.moveaxis: lambda x, *axes: _permuted(np.moveaxis, x, axes), np.dot: lambda a, b: _dot(a, b),
+    np.clip: lambda x, a_min=None, a_max=None, *, min=None, max=None: _clip(x, a_min, a_max, min, max),
 }  # fmt: skip
 
 # Shapes, sizes and positions: read off the arrays, no gradient to lose.
@@ -53,6 +54,16 @@ CONSTANTS = {
     np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like, np.empty_like,
     np.isclose, np.allclose, np.array_equal, np.count_nonzero, np.nonzero, np.any, np.all,
     np.result_type, np.array_repr, np.array_str, np.array2string, np.argwhere, np.searchsorted, np.iscomplexobj,
+}  # fmt: skip
+
+# For the messages: what to write in place of functions of other names.
+INSTEAD = {
+    "concatenate": "append block column_stack dstack hstack vstack", "cumsum": "cumulative_sum",
+    "einsum": "diagonal inner kron multi_dot outer tensordot trace vdot vecdot", "exp": "cosh sinh",
+    "flip": "fliplr flipud", "log": "log2 log10", "logsumexp": "logaddexp", "matmul": "matvec vecmat", "max": "amax",
+    "maximum": "fmax", "mean": "average", "min": "amin", "minimum": "fmin", "norm": "vector_norm",
+    "power": "cbrt exp2", "split": "array_split dsplit hsplit unstack vsplit", "take": "repeat roll",
+    "transpose": "matrix_transpose",
 }  # fmt: skip
 
 
@@ -74,7 +85,7 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
         return f(*inputs)
     if ufunc not in PREDICATES and any(type(x) is Tensor and x.requires_grad for x in inputs):
         raise TypeError(
-            f"np.{name} has no rule for Tensors: use operations of minigraph ({_close(name)}), define one with "
+            f"np.{name} has no rule for Tensors: use operations of minigraph ({_instead(name)}), define one with "
             f"mg.primitive, or apply it to t.detach() if no gradient should go through it"
         )
     out = ufunc(*(_data(x) for x in inputs), **kwargs)
@@ -96,8 +107,8 @@ def numpy_function(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
         ours = FUNCTIONS[f]
     else:
         raise TypeError(
-            f"{name} is not defined on Tensors: use operations of minigraph ({_close(f.__name__)}), or t.numpy() of a "
-            f"Tensor outside the graph"
+            f"{name} is not defined on Tensors: use operations of minigraph ({_instead(f.__name__)}), or t.numpy() of "
+            f"a Tensor outside the graph"
         )
     try:
         return ours(*args, **kwargs)
@@ -109,14 +120,12 @@ def numpy_function(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
         raise
 
 
-def _close(name: str) -> str:
-    """The operation of the nearest name, to put into a message."""
-    import difflib
-
+def _instead(name: str) -> str:
+    """The operation of that name or in its place, to put into a message."""
     from .. import ops
 
-    near = difflib.get_close_matches(name, ops.__all__, 1, 0.5)
-    return f"perhaps mg.{near[0]}" if near else "mg.primitives() lists them"
+    ours = name if name in ops.__all__ else next((k for k, names in INSTEAD.items() if name in names.split()), None)
+    return f"perhaps mg.{ours}" if ours else "mg.primitives() lists them"
 
 
 def _data(x: Any) -> Any:
@@ -135,6 +144,12 @@ def _norm(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     if ord is not None and (len(axes) != 1 or ord not in (1, 2, np.inf)):
         raise TypeError(f"np.linalg.norm(ord={ord!r}) over {len(axes)} axes is not defined on Tensors; see mg.norm")
     return reduce.norm(x, ord, axis, keepdims)
+
+
+def _clip(x: Any, a_min: Any, a_max: Any, low: Any, high: Any) -> Any:
+    if (a_min is not None or a_max is not None) and (low is not None or high is not None):
+        raise TypeError("np.clip: give a_min and a_max, or min and max")
+    return ew.clip(x, a_min if low is None else low, a_max if high is None else high)
 
 
 def _dot(a: Any, b: Any) -> Any:

@@ -112,6 +112,9 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     shapes = {np.shape(a.data if type(a) is Tensor else a) for a in arrays}
     if len(shapes) > 1:
         raise ValueError(f"stack: expected arrays of one shape, got {sorted(shapes)}")
+    shape = shapes.pop()
+    if not -len(shape) - 1 <= axis <= len(shape):
+        raise ValueError(f"stack: axis {axis} is out of range for a new axis of arrays of shape {shape}")
     return _concatenate(axis, *(expand_dims(a, axis) for a in arrays))
 
 
@@ -149,12 +152,18 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: float = 0) -> Any:
         mode: "constant" (filled with `value`) or "reflect" (mirrored without repeating the edge).
 
     Raises:
-        ValueError: a negative width, another mode, or reflect wider than the axis less one.
+        ValueError: widths that are no such ints or negative, another mode, or reflect wider than the axis less one.
     """
     shape = np.shape(x.data if type(x) is Tensor else x)
-    pairs = np.broadcast_to(np.asarray(widths), (len(shape), 2)).tolist()
-    if any(w < 0 or w != int(w) for pair in pairs for w in pair):
-        raise ValueError(f"pad: expected widths of at least 0, got {widths}")
+    try:
+        given = np.broadcast_to(np.asarray(widths), (len(shape), 2))
+    except ValueError:  # ragged, or for another number of axes
+        given = None
+    if given is None or given.dtype.kind not in "iu" or (given < 0).any():
+        raise ValueError(
+            f"pad: expected widths of at least 0, an int, a pair, or a pair for each of {len(shape)} axes, got {widths}"
+        )
+    pairs = given.tolist()
     if mode == "constant":
         return _pad(x, tuple((a, b) for a, b in pairs), value)
     if mode != "reflect":
@@ -223,11 +232,15 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """The entries at `indices` (integers) along `axis`, or of the flattened array."""
     indices = _integers("take", indices)
     if axis is None:
-        return getitem(reshape(x, -1), indices)
-    ndim = np.ndim(x.data if type(x) is Tensor else x)
-    if not -ndim <= axis < ndim:
-        raise ValueError(f"take: axis {axis} is out of range for {ndim} axes")
-    return getitem(x, (slice(None),) * (axis % ndim) + (indices,))
+        x, axis = reshape(x, -1), 0
+    shape = np.shape(x.data if type(x) is Tensor else x)
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"take: axis {axis} is out of range for {len(shape)} axes")
+    try:
+        return getitem(x, (slice(None),) * (axis % len(shape)) + (indices,))
+    except IndexError:
+        n, low, high = shape[axis], indices.min(), indices.max()
+        raise IndexError(f"take: expected indices in [-{n}, {n}) along axis {axis}, got {low} to {high}") from None
 
 
 def take_along_axis(x: Any, indices: Any, axis: int) -> Any:

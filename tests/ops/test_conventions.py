@@ -131,3 +131,20 @@ def test_dropout_at_the_dropped_entries_is_zero():
     y.sum().backward()
     assert set(np.unique(y.data)) == {0, 1 / 0.75}
     np.testing.assert_array_equal(x.grad.data, y.data)
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda x: mg.pad(x, ((1, 1), (2, 2))), ValueError, r"pad: expected widths .* 1 axes, got \(\(1, 1\), \(2, 2\)\)"),
+    (lambda x: mg.pad(x, "a"), ValueError, "pad: expected widths of at least 0, an int, .* got a"),
+    (lambda x: mg.pad(x, ((1, 1), (2,))), ValueError, "pad: expected widths"),
+    (lambda x: mg.pad(x, 1.5), ValueError, r"pad: expected widths .* got 1\.5"),
+    (lambda x: mg.pad(x, -1), ValueError, "pad: expected widths of at least 0.* got -1"),
+    (lambda x: mg.stack([x, x], 2), ValueError, r"stack: axis 2 is out of range .* \(3,\)"),
+    (lambda x: mg.stack([x, x], -3), ValueError, "stack: axis -3 is out of range"),
+    (lambda x: mg.take(x, [0, 7]), IndexError, r"take: expected indices in \[-3, 3\) along axis 0, got 0 to 7"),
+    (lambda x: mg.take(x, -4, 0), IndexError, "take: .* got -4 to -4"),
+])  # fmt: skip
+def test_a_wrong_call_names_the_operation_called(call, error, message):
+    for x in (np.ones(3), mg.Tensor(np.ones(3), requires_grad=True)):
+        with pytest.raises(error, match="^" + message):
+            call(x)
