@@ -209,7 +209,8 @@ def table(work, rows):
     what, images, bar, aim = WORKS[work]
     head = f"  {'':20}{'median':>10}{'best':>10}{'images/s':>10}{'faults':>9}{'error':>9}"
     blas = f" ({', '.join(rows[0]['blas'])})" if rows[0].get("blas") else ""
-    lines = [f"{work}: {what}{blas}", head + "".join(f"   ratio to {r['reference']}" for r in rows[:1] if "reference" in r)]
+    head += "".join(f"   ratio to {r['reference']}" for r in rows[:1] if "reference" in r)
+    lines = [f"{work}: {what}{blas}", head]
     for r in rows:
         line = f"  {r['system']:20}{quantity(r['median'], r['unit']):>10}{quantity(r['best'], r['unit']):>10}"
         line += f"{r['images_per_second']:10,.0f}" if images else " " * 10
