@@ -25,6 +25,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from . import winograd
+from .blas import product
 from .memory import empty
 
 Pair = tuple[int, int]
@@ -68,7 +69,7 @@ def conv2d(
     y = empty((x.shape[0], *size, K), x.dtype)
     wg = _group_weights(w, groups)
     for n, cols in _columns(x, (kh, kw), size, stride, padding, dilation, groups):
-        np.matmul(cols, wg, out=_group_pixels(y[n], cols, groups))
+        product(cols, wg, out=_group_pixels(y[n], cols, groups))
     return y
 
 

@@ -122,7 +122,7 @@ def test_results_do_not_depend_on_the_block(monkeypatch, algorithm, block):
     x, w, g = arrays(c)
     want = naive(x, w, g, c)
     monkeypatch.setattr(conv, "BLOCK", block)
-    monkeypatch.setattr(winograd, "TILES", (block, block, block))
+    monkeypatch.setattr(winograd, "TILES", block)
     for got, expected in zip(run(x, w, g, c, algorithm), want, strict=True):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
 
