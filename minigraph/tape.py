@@ -122,6 +122,11 @@ def no_grad() -> Any:
     return mode(0, off=RECORD)
 
 
+def records(x: Any) -> bool:
+    """Whether an operation on x is recorded: x is a Tensor that requires a gradient, and recording is on."""
+    return getattr(x, "node", None) is not None and bool(flags.get() & RECORD)
+
+
 @contextmanager
 def detect_anomaly() -> Iterator[None]:
     """Context manager that finds the operation that went wrong. Slow: for debugging.

@@ -36,7 +36,7 @@ _CONSTANT = {"shape": "plaintext", "style": "", "margin": "0.05,0.02"}
 _FAINT = "#66727f"
 _LONGEST = 48  # characters of an argument's value
 # What goes without saying of arguments that an operation keeps in full: strides as pairs, padding as pairs of pairs.
-_USUAL = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1", "eps": "1e-05"}
+_USUAL = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1", "eps": "1e-05", "indexed": "True"}
 _WINDOW = ("window", "stride", "padding", "dilation")
 
 

@@ -9,6 +9,7 @@ padded. The batch is walked in blocks that stay in cache between the steps.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
@@ -21,14 +22,17 @@ Places = list[tuple[tuple[slice, ...], tuple[slice, ...]]]
 BLOCK = 1 << 20  # bytes of map in a block: half of a 2 MiB second-level cache
 
 
-def max_pool(x: np.ndarray, window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
-    """Largest value in each window, (N, H, W, C) -> (N, H', W', C).
+def max_pool(
+    x: np.ndarray, window: Pair, stride: Pair, padding: Padding, indexed: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Largest value in each window, (N, H, W, C) -> (N, H', W', C), and where it was if `indexed`, otherwise None.
 
-    Padding never wins (it counts as -inf); a NaN in the window does.
+    Padding never wins (it counts as -inf); a NaN in the window does. The index is the position in the window, one byte
+    (windows up to 256): at ties the first in row-major order, and in a window with a NaN the first in the map.
     """
-    size = (x.shape[1], x.shape[2])
     y = empty(_output_shape(x.shape, window, stride, padding), x.dtype)
-    places = _places(size, window, stride, padding)
+    places = _places((x.shape[1], x.shape[2]), window, stride, padding)
+    index = empty(y.shape, np.min_scalar_type(len(places) - 1)) if indexed else None
     for n in _blocks(x):
         xn, yn = x[n], y[n]
         if _padded(padding):
@@ -39,24 +43,20 @@ def max_pool(x: np.ndarray, window: Pair, stride: Pair, padding: Padding) -> np.
             np.maximum(xn[first], xn[second], out=yn)
         for out, at in places if _padded(padding) else places[2:]:
             np.maximum(yn[out], xn[at], out=yn[out])
-    return y
+        if index is not None:
+            _find(xn, yn, places, index[n])
+    return y, index
 
 
-def max_pool_index(x: np.ndarray, y: np.ndarray, window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
-    """The window position of each maximum, shaped like y = max_pool(x), one byte each (windows up to 256).
+def _find(x: np.ndarray, y: np.ndarray, places: Places, index: np.ndarray) -> None:
+    """index[...] = the position of each maximum y: how many positions lose before the first that does not.
 
-    At ties the first maximum in row-major order, and in a window with a NaN the first position in the map.
+    In Horner's form, l0 (1 + l1 (1 + l2 (...))), where l_k says that position k is below the maximum (padding is).
     """
-    places = _places((x.shape[1], x.shape[2]), window, stride, padding)
-    index = np.zeros(y.shape, np.min_scalar_type(len(places) - 1))
-    for n in _blocks(x):
-        xn, yn, i = x[n], y[n], index[n]
-        # How many positions lose before the first that does not, in Horner's form:
-        # l0 (1 + l1 (1 + l2 (...))), where l_k says that position k is below the maximum (padding is).
-        for out, at in reversed(places[:-1]):
-            i += 1
-            np.multiply(i[out], (xn[at] < yn[out]).view(np.uint8), out=i[out])
-    return index
+    index.fill(0)
+    for out, at in reversed(places[:-1]):
+        index += 1
+        np.multiply(index[out], (x[at] < y[out]).view(np.uint8), out=index[out])
 
 
 def max_pool_scatter(
@@ -125,6 +125,7 @@ def _outputs(size: int, window: int, stride: int, padding: Pair) -> int:
     return (size + sum(padding) - window) // stride + 1
 
 
+@cache
 def _places(size: Pair, window: Pair, stride: Pair, padding: Padding) -> Places:
     """For each window position, row-major: the outputs that have it inside the map, and where in the map it is."""
     rows, columns = (_axis(*args) for args in zip(size, window, stride, padding, strict=True))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import tape
 from ..kernels import pool as kernel
 from ..primitive import primitive
-from .elementwise import value
 from .window import check_map, output_size, padding_pairs, pair
 
 
@@ -23,20 +23,17 @@ def max_pool(x: Any, window: Any, *, stride: Any = None, padding: Any = 0) -> An
         ValueError: x is no floating (N, H, W, C) array, the window is larger than the padded map, or padding reaches
             beyond the window, so that a window would hold nothing else.
     """
-    return _max_pool(x, **_geometry("max_pool", x, window, stride, padding))
+    return _max_pool(x, **_geometry("max_pool", x, window, stride, padding), indexed=tape.records(x))
 
 
 @primitive
-def _max_pool(x, *, window, stride, padding):
-    return kernel.max_pool(x, window, stride, padding)
+def _max_pool(x, *, window, stride, padding, indexed):
+    return kernel.max_pool(x, window, stride, padding, indexed)
 
 
 @_max_pool.vjp
-def _(g, y, x, *, window, stride, padding):
-    index = kernel.max_pool_index(value(x), value(y), window, stride, padding)
-    return _max_pool_scatter(
-        g, index=index, size=x.shape[1:3], window=window, stride=stride, padding=padding
-    )
+def _(g, _y, _x, *, window, stride, padding, indexed, saved):  # saved: where each maximum was
+    return _max_pool_scatter(g, index=saved, size=_x.shape[1:3], window=window, stride=stride, padding=padding)
 
 
 @primitive
@@ -58,9 +55,7 @@ def _max_pool_gather(t, *, index, window, stride, padding):
 
 @_max_pool_gather.vjp
 def _(g, _y, _t, *, index, window, stride, padding):
-    return _max_pool_scatter(
-        g, index=index, size=_t.shape[1:3], window=window, stride=stride, padding=padding
-    )
+    return _max_pool_scatter(g, index=index, size=_t.shape[1:3], window=window, stride=stride, padding=padding)
 
 
 def avg_pool(x: Any, window: Any, *, stride: Any = None, padding: Any = 0) -> Any:

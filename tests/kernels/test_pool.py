@@ -55,8 +55,7 @@ def test_max_pool_and_its_gradient_are_the_naive_loops(problem, dtype, seed, lev
     shape, *geometry = problem
     x = draw_array(seed, shape, dtype, levels=levels, contiguous=contiguous)
     before = x.copy()
-    y = pool.max_pool(x, *geometry)
-    index = pool.max_pool_index(x, y, *geometry)
+    y, index = pool.max_pool(x, *geometry, indexed=True)
     g = draw_array(seed + 1, y.shape, dtype)
     gx = pool.max_pool_scatter(g, index, shape[1:3], *geometry)
     gathered = pool.max_pool_gather(x, index, *geometry)
@@ -94,8 +93,7 @@ def test_avg_pool_is_the_naive_loop_and_counts_padding(problem, dtype, seed, con
 def test_adjoints(problem, seed):
     shape, *geometry = problem
     x, t = draw_array(seed, shape, float), draw_array(seed + 1, shape, float)
-    y = pool.max_pool(x, *geometry)
-    index = pool.max_pool_index(x, y, *geometry)
+    y, index = pool.max_pool(x, *geometry, indexed=True)
     g = draw_array(seed + 2, y.shape, float)
     for forward, back in [
         (
@@ -110,8 +108,7 @@ def test_adjoints(problem, seed):
 
 def test_ties_go_to_the_first_in_row_major_order():
     x = np.array([[1.0, 2.0], [2.0, 2.0]]).reshape(1, 2, 2, 1)
-    y = pool.max_pool(x, (2, 2), (2, 2), NO_PADDING)
-    index = pool.max_pool_index(x, y, (2, 2), (2, 2), NO_PADDING)
+    _, index = pool.max_pool(x, (2, 2), (2, 2), NO_PADDING, indexed=True)
     gx = pool.max_pool_scatter(np.full((1, 1, 1, 1), 5.0), index, (2, 2), (2, 2), (2, 2), NO_PADDING)
     np.testing.assert_array_equal(gx[0, :, :, 0], [[0, 5], [0, 0]])
 
@@ -119,17 +116,15 @@ def test_ties_go_to_the_first_in_row_major_order():
 def test_overlapping_windows_add_their_gradients():
     x = np.zeros((1, 3, 3, 1), np.float32)
     x[0, 1, 1] = 1
-    y = pool.max_pool(x, (2, 2), (1, 1), NO_PADDING)
-    index = pool.max_pool_index(x, y, (2, 2), (1, 1), NO_PADDING)
+    y, index = pool.max_pool(x, (2, 2), (1, 1), NO_PADDING, indexed=True)
     gx = pool.max_pool_scatter(np.ones_like(y), index, (3, 3), (2, 2), (1, 1), NO_PADDING)
     np.testing.assert_array_equal(gx, 4 * x)
 
 
 def test_rows_and_columns_beyond_the_last_window_receive_zero():
     x = np.arange(25.0).reshape(1, 5, 5, 1)
-    y = pool.max_pool(x, (2, 2), (2, 2), NO_PADDING)
+    y, index = pool.max_pool(x, (2, 2), (2, 2), NO_PADDING, indexed=True)
     np.testing.assert_array_equal(y[0, :, :, 0], [[6, 8], [16, 18]])
-    index = pool.max_pool_index(x, y, (2, 2), (2, 2), NO_PADDING)
     gx = pool.max_pool_scatter(np.ones_like(y), index, (5, 5), (2, 2), (2, 2), NO_PADDING)
     np.testing.assert_array_equal(np.flatnonzero(gx), [6, 8, 16, 18])
 
@@ -137,9 +132,8 @@ def test_rows_and_columns_beyond_the_last_window_receive_zero():
 def test_padding_never_wins_and_infinities_pass():
     padding = ((1, 1), (1, 1))
     x = np.array([[-np.inf, -3.0], [-2.0, np.inf]]).reshape(1, 2, 2, 1)
-    y = pool.max_pool(x, (2, 2), (2, 2), padding)
+    y, index = pool.max_pool(x, (2, 2), (2, 2), padding, indexed=True)
     np.testing.assert_array_equal(y, x)
-    index = pool.max_pool_index(x, y, (2, 2), (2, 2), padding)
     g = np.array([1.0, np.inf, -np.inf, 2.0]).reshape(1, 2, 2, 1)
     gx = pool.max_pool_scatter(g, index, (2, 2), (2, 2), (2, 2), padding)
     np.testing.assert_array_equal(gx, g)
@@ -161,11 +155,10 @@ def test_nan_propagates_and_its_gradient_goes_to_the_first_place_in_the_map(posi
     x[position] = np.nan
     x = x.reshape(1, 2, 2, 1)
     geometry = (2, 2), (2, 2) if padding == NO_PADDING else (1, 1), padding
-    y = pool.max_pool(x, *geometry)
+    y, index = pool.max_pool(x, *geometry, indexed=True)
     assert np.isnan(y[0, -1, -1, 0])
     g = np.zeros_like(y)
     g[0, -1, -1] = 3
-    index = pool.max_pool_index(x, y, *geometry)
     gx = pool.max_pool_scatter(g, index, (2, 2), *geometry)
     np.testing.assert_array_equal(gx.ravel(), [3, 0, 0, 0])
 
@@ -173,9 +166,8 @@ def test_nan_propagates_and_its_gradient_goes_to_the_first_place_in_the_map(posi
 def test_a_window_of_the_whole_map_larger_than_a_byte_can_count():
     x = draw_array(0, (2, 17, 19, 3), np.float32)
     geometry = (17, 19), (17, 19), NO_PADDING
-    y = pool.max_pool(x, *geometry)
+    y, index = pool.max_pool(x, *geometry, indexed=True)
     np.testing.assert_array_equal(y[:, 0, 0], x.max((1, 2)))
-    index = pool.max_pool_index(x, y, *geometry)
     np.testing.assert_array_equal(index[:, 0, 0], x.reshape(2, -1, 3).argmax(1))
     np.testing.assert_allclose(pool.avg_pool(x, *geometry)[:, 0, 0], x.mean((1, 2)), rtol=1e-4, atol=1e-6)
 
@@ -185,8 +177,7 @@ def test_batches_larger_than_a_block(monkeypatch):
     geometry = (2, 2), (2, 2), NO_PADDING
 
     def everything():
-        y = pool.max_pool(x, *geometry)
-        index = pool.max_pool_index(x, y, *geometry)
+        y, index = pool.max_pool(x, *geometry, indexed=True)
         return (
             y,
             index,
