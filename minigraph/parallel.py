@@ -21,7 +21,7 @@ import numpy as np
 
 from . import random, tape, tree
 from .tensor import Tensor
-from .transforms import vjp
+from .transforms import _vjp
 
 
 def value_and_grad(
@@ -71,7 +71,7 @@ def value_and_grad(
             part = split(batch, i * size, (i + 1) * size)
             share = min(size, n - i * size) / n
             with use_generator(i):
-                loss, pullback, *aux = vjp(lambda p: loss_fn(p, *part), params, has_aux=has_aux)
+                loss, pullback, *aux = _vjp(lambda p: loss_fn(p, *part), (params,), (), has_aux, own=False)
                 if np.shape(loss) != ():
                     raise TypeError(f"loss_fn should return one number, got {tape.describe(loss)}")
                 # The share of the examples goes in as the loss's gradient: what comes out needs only adding up.
@@ -140,7 +140,7 @@ class Sum:
         self.auxes.append(aux)
         if self.grads is None:
             one_dtype = len({g.dtype for g in tree.leaves(grads)}) == 1
-            self.grads = tree.flatten(grads)[1] if one_dtype else grads
+            self.grads = tree.flatten(grads)[1] if one_dtype else tree.map(np.array, grads)
             return
         for total, g in zip(tree.leaves(self.grads), tree.leaves(grads), strict=True):
             total += g

@@ -37,9 +37,12 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
 
 
 def _vjp(
-    f: Function, primals: tuple[Any, ...], given: Any, has_aux: bool, closed: bool = True
+    f: Function, primals: tuple[Any, ...], given: Any, has_aux: bool, closed: bool = True, own: bool = True
 ) -> tuple[Any, ...]:
-    """`vjp`; `given` is all that the user's call was given, `closed` as in `tape.backprop`."""
+    """`vjp`; `given` is all that the user's call was given, `closed` as in `tape.backprop`.
+
+    Without `own`, the gradients are only to be read: they may share memory with one another or with what f was given.
+    """
     outer = tape.flags.get()
     # Differentiable in turn: inside another transform, or when called with recorded Tensors.
     nested = bool(outer & RECORD) and (
@@ -73,7 +76,10 @@ def _vjp(
             roots, targets, closed=closed, retain_graph=retain_graph or create, create_graph=create
         )
         grads = [found[t.node] if t.node in found else np.zeros(t.shape, t.dtype) for t in leaves]
-        grads = [*map(_tensor, grads)] if create else tape.owned(grads, {id(c) for _, c in roots})
+        if create:
+            grads = [*map(_tensor, grads)]
+        elif own:
+            grads = tape.owned(grads, {id(c) for _, c in roots})
         return tree.unflatten(inputs, grads)
 
     out = tree.map(_tensor if nested else _array, y)

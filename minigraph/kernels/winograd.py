@@ -118,13 +118,15 @@ class Plan:
 
     def weights(self, w: np.ndarray) -> np.ndarray:
         """U = G w G^T: (r, r, C, K) -> (a, a, C, K)."""
+        rows = empty(w.shape, w.dtype)  # reshape alone would put a transposed w into fresh memory
+        rows[...] = w
         U = empty((*self.a, *w.shape[2:]), w.dtype)
-        np.matmul(self.G, w.reshape(self.G.shape[1], -1), out=U.reshape(len(self.G), -1))
+        np.matmul(self.G, rows.reshape(self.G.shape[1], -1), out=U.reshape(len(self.G), -1))
         return U
 
-    def weights_adjoint(self, gU: np.ndarray) -> np.ndarray:
-        """G^T gU G: (a, a, C, K) -> (r, r, C, K), the sides of the kernel as one axis."""
-        return self.G.T @ gU.reshape(len(self.G), -1)
+    def weights_adjoint(self, gU: np.ndarray, gw: np.ndarray) -> None:
+        """gw[...] = G^T gU G: (a, a, C, K) -> (r, r, C, K)."""
+        np.matmul(self.G.T, gU.reshape(len(self.G), -1), out=gw.reshape(self.G.shape[1], -1))
 
     def to_points(self, x: np.ndarray, matrices: list[Bands]) -> np.ndarray:
         """P x P^T or S x S^T: a map (n, H, W, C) at the points (a, tiles, a, C), tiles along n, down and across.
@@ -213,7 +215,9 @@ def gradients(
         Ut = p.weights(w.swapaxes(2, 3))
         gx = empty(x_shape, g.dtype)
     if x is not None:
-        gU = np.zeros((*p.a, *w_shape[2:]), g.dtype)
+        gw = empty(w_shape, g.dtype)
+        gU = empty((*p.a, *w_shape[2:]), g.dtype)
+        gU.fill(0)
         part = empty(gU.shape, g.dtype)
     for n in p.blocks(len(g)):
         Q = p.to_points(g[n], p.S)
@@ -223,8 +227,8 @@ def gradients(
             V = p.to_points(x[n], p.P)
             product(V.transpose(0, 2, 3, 1), Q.swapaxes(1, 2), out=part)  # (C, tiles) @ (tiles, K) a point
             gU += part
-    if x is not None:
-        gw = p.weights_adjoint(gU).reshape(w_shape)
+    if gw is not None:
+        p.weights_adjoint(gU, gw)
     return gx, gw
 
 
