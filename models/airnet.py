@@ -39,7 +39,7 @@ def init(rng, *, widths=(64, 256, 256), classes=10, images=None):
 
 def apply(params, state, x, *, train):
     """x (N, 32, 32, 3) normalised -> logits (N, classes), and the new state."""
-    h = mg.silu(mg.conv2d(x, state["whiten"]) + params["whiten"]["b"])  # (N, 31, 31, 24)
+    h = mg.silu(mg.conv2d(x, state["whiten"], params["whiten"]["b"]))  # (N, 31, 31, 24)
     new = {"whiten": state["whiten"]}
     for name in [key for key in params if key.startswith("block")]:
         h, new[name] = block(params[name], state[name], h, train)  # 31 -> 15 -> 7 -> 3

@@ -27,6 +27,7 @@ from numpy.lib.stride_tricks import as_strided
 from . import winograd
 from .blas import product
 from .memory import empty
+from .norm import add_channels
 
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
@@ -56,20 +57,25 @@ def conv2d(
     dilation: Pair = (1, 1),
     groups: int = 1,
     algorithm: str | None = None,
+    bias: np.ndarray | None = None,
 ) -> np.ndarray:
-    """x (N, H, W, C), w (kh, kw, C / groups, K) -> (N, H', W', K).
+    """x (N, H, W, C), w (kh, kw, C / groups, K), bias (K,) -> (N, H', W', K).
 
     Raises ValueError for an `algorithm` that is unknown or cannot do this case.
     """
     size = output_size(x.shape[1:3], w.shape[:2], stride, padding, dilation)
     tile = choose(x.shape, w.shape, size, stride, dilation, groups, algorithm)
     if tile is not None:
-        return winograd.forward(x, w, padding, tile)
-    kh, kw, _, K = w.shape
-    y = empty((x.shape[0], *size, K), x.dtype)
+        return winograd.forward(x, w, padding, tile, bias)
+    y = empty((x.shape[0], *size, w.shape[3]), x.dtype)
     wg = _group_weights(w, groups)
-    for n, cols in _columns(x, (kh, kw), size, stride, padding, dilation, groups):
+    ones = _thin(w.shape) and bias is not None
+    if bias is not None and ones:
+        wg = np.concatenate([wg, bias.reshape(groups, 1, -1)], axis=1)
+    for n, cols in _columns(x, w.shape, size, stride, padding, dilation, groups, ones):
         product(cols, wg, out=_group_pixels(y[n], cols, groups))
+        if bias is not None and not ones:
+            add_channels(y[n], bias)  # while the block is in cache
     return y
 
 
@@ -129,7 +135,12 @@ def conv2d_grads(
     Raises ValueError for an `algorithm` that is unknown or cannot do this case.
     """
     K = g.shape[3]
-    C = x.shape[3] if x is not None else w.shape[2] * groups  # type: ignore[union-attr]
+    if x is not None:
+        C = x.shape[3]
+    elif w is not None:
+        C = w.shape[2] * groups
+    else:
+        return None, None
     x_shape, w_shape = (g.shape[0], *input_size, C), (*kernel_size, C // groups, K)
     tile = choose(x_shape, w_shape, g.shape[1:3], stride, dilation, groups, algorithm)
     if tile is not None:
@@ -178,7 +189,7 @@ def _weight_grad(
     kh, kw, Cg, K = w_shape
     g = np.ascontiguousarray(g)
     gw = np.zeros((groups, kh * kw * Cg, K // groups), g.dtype)
-    for n, cols in _columns(x, (kh, kw), g.shape[1:3], stride, padding, dilation, groups):
+    for n, cols in _columns(x, w_shape, g.shape[1:3], stride, padding, dilation, groups):
         gw += np.matmul(cols.swapaxes(2, 3), _group_pixels(g[n], cols, groups)).sum(0)
     return gw.swapaxes(0, 1).reshape(w_shape)
 
@@ -193,37 +204,50 @@ def _group_pixels(y: np.ndarray, cols: np.ndarray, groups: int) -> np.ndarray:
     return y.reshape(cols.shape[0], -1, groups, y.shape[3] // groups).swapaxes(1, 2)
 
 
+def _thin(w_shape: Shape) -> bool:
+    """Whether the windows are laid down as columns."""
+    kh, kw, Cg, _ = w_shape
+    return Cg * kw < THIN and (kh, kw) != (1, 1)
+
+
 def _columns(
-    x: np.ndarray, kernel: Pair, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
+    x: np.ndarray,
+    w_shape: Shape,
+    size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    ones: bool = False,
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """The windows of x as rows: (slice of images, (parts, groups, pixels, kh * kw * C / groups)), block by block.
 
-    A window's pixels are runs of C (with dilation 1: kw * C) adjacent numbers, and copied as such. With
-    few channels such runs are too short: then the rows are laid down as columns, so that
-    the runs are rows of the map, and each image is a part of its own.
+    A window's pixels are runs of C (with dilation 1: kw * C) adjacent numbers, and copied as such. With few channels
+    such runs are too short: then the rows are laid down as columns, so that the runs are rows of the map, and each
+    image is a part of its own. There `ones` adds a last entry of 1 to each window, for a bias among the weights.
     """
     N, _, _, C = x.shape
-    (kh, kw), (Ho, Wo), Cg = kernel, size, C // groups
+    (kh, kw, Cg, _), (Ho, Wo) = w_shape, size
     if 0 in (N, Ho, Wo):
         return
-    thin = Cg * kw < THIN
     step = max(1, BLOCK // max(1, Ho * Wo * kh * kw * C * x.itemsize))
     for start in range(0, N, step):
         n = slice(start, min(start + step, N))
-        if kernel == stride == (1, 1) and groups == 1 and padding == NO_PADDING:  # the pixels are the windows
+        if (kh, kw) == stride == (1, 1) and groups == 1 and padding == NO_PADDING:  # the pixels are the windows
             yield n, x[n].reshape(1, 1, -1, C)
             continue
-        pad = _padded(x[n], padding, thin)
+        pad = _padded(x[n], padding, _thin(w_shape))
         sn, sh, sw, sc = pad.strides
         windows = as_strided(  # n groups Ho Wo kh kw Cg
             pad,
             (len(pad), groups, Ho, Wo, kh, kw, Cg),
             (sn, sc * Cg, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc),
         )
-        if thin:
-            cols = empty((len(pad), groups, kh * kw * Cg, Ho * Wo), x.dtype)
+        if _thin(w_shape):
+            cols = empty((len(pad), groups, kh * kw * Cg + ones, Ho * Wo), x.dtype)
+            cols[:, :, kh * kw * Cg :] = 1
             shape = (len(pad), groups, kh, kw, Cg, Ho, Wo)
-            np.copyto(cols.reshape(shape), windows.transpose(0, 1, 4, 5, 6, 2, 3))
+            np.copyto(cols[:, :, : kh * kw * Cg].reshape(shape), windows.transpose(0, 1, 4, 5, 6, 2, 3))
             yield n, cols.swapaxes(2, 3)
         else:
             cols = empty((1, groups, len(pad) * Ho * Wo, kh * kw * Cg), x.dtype)

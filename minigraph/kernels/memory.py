@@ -3,8 +3,8 @@
 The C library maps a large block anew at each request and unmaps it when it is freed, so that every page of every large
 new array is faulted in and zeroed by the kernel. Training asks for the same sizes at each step: `empty` keeps the
 blocks it hands out and gives them again. A block whose only references are the pool's is free; an array made in it, and
-any view of that, holds another one, so nothing has to be returned. An array takes the smallest free block that holds
-it, unless that is much too large. Each thread has its own pool, and no lock is needed.
+any view of that, holds another one, so nothing has to be returned. Of the free blocks that hold an array and are not
+much too large it takes the one used last, which may still be in cache. Each thread has its own pool: no lock is needed.
 
 Blocks begin at a cache line: with AVX-512 a ufunc that writes into the cache is twice as fast there as 16 bytes beside.
 """
@@ -47,16 +47,16 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
         return np.empty(shape, dtype)
     pool = _pool
     pool.requests += 1
-    sizes, blocks = pool.sizes, pool.blocks
-    first = bisect_left(sizes, size)
-    for i in range(first, bisect_right(sizes, SPARE * size)):
-        if getrefcount(blocks[i]) == FREE:
-            break
-    else:
+    sizes, blocks, taken = pool.sizes, pool.blocks, pool.taken
+    place, last = -1, 0
+    for i in range(bisect_left(sizes, size), bisect_right(sizes, SPARE * size)):
+        if taken[i] > last and getrefcount(blocks[i]) == FREE:
+            place, last = i, taken[i]
+    if place < 0:
         _forget(pool)
-        i = _add(pool, size)
-    pool.taken[i] = pool.requests
-    return np.ndarray(shape, dtype, blocks[i], pool.starts[i])
+        place = _add(pool, size)
+    taken[place] = pool.requests
+    return np.ndarray(shape, dtype, blocks[place], pool.starts[place])
 
 
 def _add(pool: _Pool, size: int) -> int:

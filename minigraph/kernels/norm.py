@@ -27,6 +27,12 @@ def column_sums(x: np.ndarray) -> np.ndarray:
     return _fold(total, x.shape[-1]).astype(x.dtype)
 
 
+def add_channels(y: np.ndarray, bias: np.ndarray) -> None:
+    """y (..., W, C) += bias (C,), along rows of W C: short rows are slow to broadcast along."""
+    rows = y.reshape(*y.shape[:-2], -1)
+    rows += np.tile(bias, y.shape[-2])
+
+
 def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and (biased) variance over all axes but the last: (..., C) -> (C,), (C,). At least one row.
 

@@ -55,6 +55,7 @@ Matrix = list[list[Fraction]]
 Bands = list[tuple[slice, slice, np.ndarray]]
 
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-1/2", "-2", "1/2")))  # of the orders tried, the least error
+ONE = POINTS.index(Fraction(1))  # there A is 1 for every output: what is added at this point is added to all of them
 LARGEST = len(POINTS) + 1  # the largest a = m + r - 1: the points, and infinity
 BAND = 16  # rows of a band: fewer are thin products, more have more zeros; from 12 to 24 the time is the same
 TILES = 128  # in a block of images: more leave the second-level cache, fewer are thin products
@@ -186,13 +187,18 @@ def _bands(matrix: np.ndarray) -> Bands:
     return bands
 
 
-def forward(x: np.ndarray, w: np.ndarray, padding: Padding, tile: Pair) -> np.ndarray:
-    """conv2d with stride 1: x (N, H, W, C), w (rh, rw, C, K) -> (N, Ho, Wo, K)."""
+def forward(
+    x: np.ndarray, w: np.ndarray, padding: Padding, tile: Pair, bias: np.ndarray | None = None
+) -> np.ndarray:
+    """conv2d with stride 1: x (N, H, W, C), w (rh, rw, C, K), bias (K,) -> (N, Ho, Wo, K)."""
     p = plan(x.shape[1:3], w.shape[:2], padding, tile, x.dtype)
     U = p.weights(w)
     y = empty((len(x), *p.outputs, w.shape[3]), x.dtype)
     for n in p.blocks(len(x)):
-        p.to_map(_multiply(p.to_points(x[n], p.P), U), p.St, y[n])
+        M = _multiply(p.to_points(x[n], p.P), U)
+        if bias is not None:
+            M[ONE, :, ONE] += bias
+        p.to_map(M, p.St, y[n])
     return y
 
 

@@ -22,6 +22,7 @@ from .window import Padding, Pair, check_map, output_size, padding_pairs, pair
 def conv2d(
     x: Any,
     w: Any,
+    b: Any = None,
     *,
     stride: Any = 1,
     padding: Any = 0,
@@ -34,6 +35,7 @@ def conv2d(
     H' = floor((H + pads - dilation (kh - 1) - 1) / stride) + 1, and W' likewise.
 
     Args:
+        b: a bias (K,) to add; None for none.
         stride, dilation: an int or a pair (vertical, horizontal).
         padding: zeros around the map: an int, a pair, ((top, bottom), (left, right)), "valid" (none) or "same"
             (H' = ceil(H / stride)).
@@ -43,7 +45,7 @@ def conv2d(
     Raises:
         ValueError: shapes or channels that do not fit, a window larger than the padded map, an algorithm that cannot.
     """
-    x, w = _same_dtype("conv2d", x, w)
+    x, w, *bias = _same_dtype("conv2d", x, w, *([] if b is None else [b]))
     geometry = _geometry("conv2d", x, w, stride, padding, dilation, groups)
     size, window = (x.shape[1], x.shape[2]), _extent(w, geometry["dilation"])
     output_size("conv2d", size, window, geometry["stride"], geometry["padding"])
@@ -54,24 +56,29 @@ def conv2d(
         )
     if w.shape[3] % groups:
         raise ValueError(f"conv2d: {w.shape[3]} filters (w is HWIO: {tuple(w.shape)}) do not divide by groups={groups}")
-    return _conv2d(x, w, **geometry, algorithm=algorithm)
+    for v in bias:
+        if tuple(v.shape) != tuple(w.shape[3:]):
+            raise ValueError(f"conv2d: b should have shape {w.shape[3:]}, one for each filter, got {tuple(v.shape)}")
+    return _conv2d(x, w, *bias, **geometry, algorithm=algorithm)
 
 
 @primitive
-def _conv2d(x, w, **geometry):
-    return kernel.conv2d(x, w, **geometry)
+def _conv2d(x, w, b=None, **geometry):
+    return kernel.conv2d(x, w, **geometry, bias=b)
 
 
 @_conv2d.vjp
-def _(g, _y, x, w, **geometry):
+def _(g, _y, x, w, _b=None, **geometry):
     size, window = x.shape[1:3], w.shape[:2]
     if type(g) is Tensor:  # to be differentiated in turn
         return (
             lambda: _conv2d_input_grad(g, w, input_size=size, **geometry),
             lambda: _conv2d_weight_grad(x, g, kernel_size=window, **geometry),
+            g,  # the engine sums it over the axes along which b was broadcast
         )
-    return lambda needed: kernel.conv2d_grads(  # what is done to g is done once for both
-        g, x if needed[1] else None, w if needed[0] else None, size, window, **geometry
+    return lambda needed: (  # what is done to g is done once for both
+        *kernel.conv2d_grads(g, x if needed[1] else None, w if needed[0] else None, size, window, **geometry),
+        g,
     )
 
 
@@ -163,16 +170,15 @@ def _extent(w: Any, dilation: Pair) -> Pair:
     return dilation[0] * (w.shape[0] - 1) + 1, dilation[1] * (w.shape[1] - 1) + 1
 
 
-def _same_dtype(name: str, x: Any, w: Any) -> tuple[Any, Any]:
-    """x and w, checked and in the wider of their floating dtypes."""
-    x, w = as_array(x), as_array(w)
-    check_map(name, x)
-    if w.dtype.kind != "f":
-        raise ValueError(f"{name}: w should be floating, got {w.dtype}")
-    if x.dtype == w.dtype:
-        return x, w
-    wider = np.result_type(x.dtype, w.dtype)
-    return astype(x, wider), astype(w, wider)
+def _same_dtype(name: str, x: Any, *weights: Any) -> list[Any]:
+    """x and the weights, checked and in the widest of their floating dtypes."""
+    arrays = [as_array(a) for a in (x, *weights)]
+    check_map(name, arrays[0])
+    for what, v in zip("wb", arrays[1:], strict=False):
+        if v.dtype.kind != "f":
+            raise ValueError(f"{name}: {what} should be floating, got {v.dtype}")
+    wider = np.result_type(*(a.dtype for a in arrays))
+    return [a if a.dtype == wider else astype(a, wider) for a in arrays]
 
 
 def _geometry(

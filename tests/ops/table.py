@@ -384,7 +384,7 @@ def _sizes(size, window, stride, pads):
     return tuple((n + sum(p) - k) // s + 1 for n, k, s, p in zip(size, window, stride, pads, strict=True))
 
 
-def conv2d(x, w, *, stride=1, padding=0, dilation=1, groups=1, algorithm=None):
+def conv2d(x, w, b=0, *, stride=1, padding=0, dilation=1, groups=1, algorithm=None):
     stride, dilation = _pair(stride), _pair(dilation)
     window = tuple(d * (k - 1) + 1 for d, k in zip(dilation, w.shape, strict=False))
     pads = pads_of(padding, x.shape[1:3], window, stride)
@@ -392,7 +392,7 @@ def conv2d(x, w, *, stride=1, padding=0, dilation=1, groups=1, algorithm=None):
     y = np.zeros((x.shape[0], *size, w.shape[3]))
     for iy, ix, iw in terms(x.shape, w.shape, size, stride, pads, dilation, groups):
         y[iy] += x[ix] * w[iw]
-    return y
+    return y + b
 
 
 def conv2d_input_grad(g, w, *, input_size, groups=1, algorithm=None, **geometry):
@@ -433,6 +433,8 @@ linear(
     case(normal(1, 2, 2, 2), normal(1, 1, 2, 3), padding="valid"),
     case(normal(1, 3, 3, 2), normal(2, 3, 1, 4), groups=2, padding=(1, 0)),
     case(normal(1, 5, 5, 2), normal(3, 3, 2, 2), padding=1, algorithm="winograd"),
+    case(normal(1, 3, 3, 2), normal(2, 2, 2, 3), normal(3)),
+    case(normal(2, 5, 4, 1), normal(3, 3, 1, 2), normal(2), padding=1, algorithm="winograd"),
     empty=(case(normal(0, 3, 3, 2), normal(2, 2, 2, 1)),),
 )  # fmt: skip
 
