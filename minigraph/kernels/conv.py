@@ -8,11 +8,11 @@ map is bilinear in (x, w), and its gradients are the two adjoints.
 "im2col" copies each window into a row of a matrix and multiplies: any case, at the speed of BLAS less the copies.
 "winograd" trades multiplications for additions (winograd.py): stride 1, dilation 1, groups 1, kernels of 2 to 4 a side.
 Left to itself (`algorithm=None`) a 3x3 kernel goes to Winograd from `FEW` channels on, on both sides. Nanoseconds an
-output pixel on one core, forward + both gradients, 32 float32 maps of 16x16:
+output pixel on one core, forward + both gradients, 32 float32 maps of 16x16 (`benchmarks/algorithms.py`):
 
-    channels     3->16    8->8  12->12  16->16  24->24  32->32   16->64
-    im2col         129     181     302     362     612     864      841
-    winograd       158     200     214     252     472     456      471
+    channels     3->16    8->8  12->12  16->16  24->24  32->32   16->64   64->64
+    im2col         125     180     287     346     614     739      781     2508
+    winograd       138     135     153     171     301     313      382      854
 
 Maps of 8x8 and 32x32 cross over at the same place.
 """
@@ -37,7 +37,7 @@ ALGORITHMS = ("im2col", "winograd")
 NO_PADDING: Padding = ((0, 0), (0, 0))
 BLOCK = 1 << 20  # bytes of columns in a block: half of a 2 MiB second-level cache
 THIN = 16  # C * kw below which laying windows down as columns is faster: 24 against 36 ns a pixel at 9, even at 24
-FEW = 12  # channels below which Winograd's transforms cost more than they save
+FEW = 8  # channels below which Winograd's transforms cost more than they save
 
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
