@@ -213,7 +213,7 @@ def test_data_matrices_are_exact_in_float32(m, r):
 
 
 # Largest error over largest value, 64 channels, float32: three times what was measured on 30x30 maps (see winograd.py).
-ERRORS = {2: 1.6e-6, 3: 1e-5, 4: 7e-6, 5: 2e-5, 6: 3.5e-5}
+ERRORS = {2: 2e-6, 3: 7e-6, 4: 1e-5, 5: 3.6e-5, 6: 3.5e-5}
 
 
 @pytest.mark.parametrize("m", ERRORS)
