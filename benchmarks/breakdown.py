@@ -1,6 +1,6 @@
 """Where a training step of minigraph spends its time: each operation by shape, forward and backward.
 
-python benchmarks/breakdown.py W2 [--threads 2] [--microbatch 64] [--steps 5]
+python benchmarks/breakdown.py W2 [--threads 2] [--microbatch 64] [--steps 5] [--fresh]
 
 The times of all threads are added up; what is left of threads x step is the tape, Python, and waiting. Timing every
 call costs some microseconds each.
@@ -22,6 +22,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(harness.cores()))
     parser.add_argument("--microbatch", type=int)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--fresh", action="store_true", help="memory from the C library instead of recycled")
     args = parser.parse_args()
     harness.clear_environment()
     harness.pin(args.threads)
@@ -30,8 +31,10 @@ def main():
 
     import minigraph as mg
     from minigraph import parallel, tape, tree
-    from minigraph.kernels import norm
+    from minigraph.kernels import memory, norm
 
+    if args.fresh:
+        memory.SMALL = 1 << 60
     clock = Clock()
     for op in mg.primitives().values():
         op.forward, op.rule = clock.forward(op.name, op.forward), clock.backward(op.name, op.rule)
