@@ -1,7 +1,10 @@
 """Draw the pictures of these pages: python docs/drawings.py (needs the dot program)."""
 
 import functools
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # models/ is no installed package
 
 import numpy as np
 
