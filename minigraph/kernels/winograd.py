@@ -179,7 +179,7 @@ def _place(block: np.ndarray, tiles: int, step: int, before: int, size: int) -> 
 def _bands(matrix: np.ndarray) -> Bands:
     """(rows, columns, matrix[rows, columns]) for every BAND rows or so; they are zero outside of the columns."""
     bands = []
-    for part in np.array_split(np.arange(len(matrix)), max(1, round(len(matrix) / BAND))):
+    for part in np.array_split(np.arange(len(matrix)), max(1, math.ceil(len(matrix) / BAND - 0.5))):
         rows = slice(part[0], part[-1] + 1)
         (used,) = np.nonzero(matrix[rows].any(0))
         columns = slice(used[0], used[-1] + 1) if len(used) else slice(0)
