@@ -440,3 +440,13 @@ def test_modes_are_local_to_a_task():
         await task
 
     asyncio.run(main())
+
+
+def test_max_pool_keeps_a_byte_an_output_and_only_where_it_is_recorded():
+    x = mg.Tensor(np.random.default_rng(0).standard_normal((2, 4, 4, 3)), requires_grad=True)
+    node = mg.max_pool(x * 2, 2).node
+    kept = [a for a in (*node.args, *node.kwargs.values(), node.y) if isinstance(a, np.ndarray)]
+    assert [(a.dtype, a.shape) for a in kept] == [(np.uint8, (2, 2, 2, 3))]
+    assert tape.records(x) and not tape.records(x.data) and not tape.records(x.detach())
+    with mg.no_grad():
+        assert not tape.records(x)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigraph.kernels import conv, memory, winograd
+from minigraph.kernels import conv, winograd
 
 SAME = ((1, 1), (1, 1))
 
@@ -101,6 +101,33 @@ def test_winograd_is_the_definition(c):
     for got, expected in zip(run(x, w, g, c, "winograd"), naive(x, w, g, c), strict=True):
         assert got.shape == expected.shape
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("algorithm", conv.ALGORITHMS)
+@pytest.mark.parametrize("case_", [{"C": 3, "K": 7}, {"C": 17, "K": 8}, {"C": 2, "K": 5, "kernel": (2, 2)}])
+def test_the_bias_is_added_to_every_output(algorithm, case_):
+    c = case(N=5, size=(9, 8), **case_)
+    x, w, _ = arrays(c)
+    b = np.arange(1.0, c["K"] + 1)
+    got, plain = (conv.conv2d(x, w, **options(c), algorithm=algorithm, bias=v) for v in (b, None))
+    np.testing.assert_allclose(got, plain + b, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "case_",
+    [
+        {"C": 4, "K": 6, "groups": 2},
+        {"C": 64, "K": 4, "groups": 2, "kernel": (1, 3)},
+        {"C": 6, "K": 4, "kernel": (1, 1), "padding": ((0, 0), (0, 0))},
+        {"C": 3, "K": 4, "stride": (2, 1), "dilation": (1, 2)},
+    ],
+)
+def test_the_bias_with_groups_strides_and_single_pixels(case_):
+    c = case(N=3, size=(9, 8), **case_)
+    x, w, _ = arrays(c)
+    b = np.arange(1.0, c["K"] + 1)
+    got, plain = (conv.conv2d(x, w, **options(c), bias=v) for v in (b, None))
+    np.testing.assert_allclose(got, plain + b, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("algorithm", conv.ALGORITHMS)
@@ -228,15 +255,3 @@ def test_winograd_error(m, dtype):
     scale = 1 if dtype == np.float32 else 2.0**-29
     for got, expected in zip((y, gx, gw), want, strict=True):
         assert np.abs(got - expected).max() <= ERRORS[m] * scale * np.abs(expected).max()
-
-
-def test_memory_is_recycled_once_free():
-    a = memory.empty((1 << 18,), np.float32)
-    address = a.ctypes.data
-    view = a[3:7]
-    del a
-    b = memory.empty((1 << 18,), np.float32)
-    assert b.ctypes.data != address  # `view` still holds it
-    del view
-    c = memory.empty((512, 512), np.float32)
-    assert c.ctypes.data == address

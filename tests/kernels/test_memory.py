@@ -1,0 +1,59 @@
+"""Recycled memory is given again once free, and not before."""
+
+import numpy as np
+import pytest
+
+from minigraph.kernels import memory
+
+
+@pytest.fixture(autouse=True)
+def pool(monkeypatch):
+    monkeypatch.setattr(memory, "_pool", memory._Pool())
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+def test_memory_is_recycled_once_free():
+    a = memory.empty((1 << 18,), np.float32)
+    first = address(a)
+    view = a[3:7]
+    del a
+    b = memory.empty((1 << 18,), np.float32)
+    assert address(b) != first  # `view` still holds it
+    del view
+    c = memory.empty((512, 512), np.float32)
+    assert address(c) == first
+
+
+def test_a_block_serves_smaller_arrays_but_not_much_smaller_ones():
+    a = memory.empty((1 << 20,), np.uint8)
+    first = address(a)
+    del a
+    assert address(memory.empty((1 << 19,), np.uint8)) == first
+    assert address(memory.empty(((1 << 19) - 1,), np.uint8)) != first
+    assert address(memory.empty(((1 << 20) + 1,), np.uint8)) != first
+
+
+def test_the_block_used_last_goes_first():
+    a, b = memory.empty((1 << 20,), np.uint8), memory.empty((1 << 20,), np.uint8)
+    last = address(b)
+    del a, b
+    assert address(memory.empty((1 << 20,), np.uint8)) == last
+
+
+def test_blocks_that_nobody_asks_for_go_back(monkeypatch):
+    monkeypatch.setattr(memory, "IDLE", 3)
+    memory.empty((1 << 20,), np.uint8)
+    for size in range(100_000, 500_000, 50_000):  # none of which that block serves
+        memory.empty((size,), np.uint8)
+    assert 1 << 20 not in memory._pool.sizes
+
+
+@pytest.mark.parametrize("dtype", [bool, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (0, 3), (7, 11), (300, 500)])
+def test_shape_dtype_and_alignment(shape, dtype):
+    a = memory.empty(shape, dtype)
+    assert a.shape == shape and a.dtype == dtype and a.flags.c_contiguous and a.flags.writeable
+    assert a.nbytes < memory.SMALL or address(a) % memory.LINE == 0
