@@ -32,9 +32,7 @@ def max_pool(
     """
     y = empty(_output_shape(x.shape, window, stride, padding), x.dtype)
     places = _places((x.shape[1], x.shape[2]), window, stride, padding)
-    lost = empty((len(places) - 1, *y.shape), bool) if indexed else None  # whether a position is below the maximum
-    if lost is not None and _padded(padding):
-        lost.fill(True)
+    index = empty(y.shape, np.min_scalar_type(len(places) - 1)) if indexed else None
     for n in _blocks(x):
         xn, yn = x[n], y[n]
         if _padded(padding):
@@ -45,19 +43,20 @@ def max_pool(
             np.maximum(xn[first], xn[second], out=yn)
         for out, at in places if _padded(padding) else places[2:]:
             np.maximum(yn[out], xn[at], out=yn[out])
-        if lost is not None:
-            for k, (out, at) in enumerate(places[:-1]):
-                np.less(xn[at], yn[out], out=lost[k, n][out])
-    return y, None if lost is None else _first_kept(lost)
+        if index is not None:
+            _find(xn, yn, places, index[n])
+    return y, index
 
 
-def _first_kept(lost: np.ndarray) -> np.ndarray:
-    """How many positions lose before the first that does not, in Horner's form: l0 (1 + l1 (1 + l2 (...)))."""
-    index = np.zeros(lost.shape[1:], np.min_scalar_type(len(lost)))
-    for below in lost[::-1]:
+def _find(x: np.ndarray, y: np.ndarray, places: Places, index: np.ndarray) -> None:
+    """index[...] = the position of each maximum y: how many positions lose before the first that does not.
+
+    In Horner's form, l0 (1 + l1 (1 + l2 (...))), where l_k says that position k is below the maximum (padding is).
+    """
+    index.fill(0)
+    for out, at in reversed(places[:-1]):
         index += 1
-        index *= below
-    return index
+        np.multiply(index[out], (x[at] < y[out]).view(np.uint8), out=index[out])
 
 
 def max_pool_scatter(
@@ -69,14 +68,14 @@ def max_pool_scatter(
     tiles = _tiles(window, stride, padding)
     # g where the mask says so, else 0: a product of g's bits and 0 or 1, exact where inf * 0 is not.
     bits = np.dtype(f"i{g.itemsize}")
-    masks = [(index == k).view(np.int8) for k in range(len(places))]
     for n in _blocks(gx):
-        for mask, (out, at) in zip(masks, places, strict=True):
+        for k, (out, at) in enumerate(places):
+            mask = (index[n][out] == k).view(np.int8)
             target = gx[n][at]
             if tiles:
-                np.multiply(g[n][out].view(bits), mask[n][out], out=target.view(bits))
+                np.multiply(g[n][out].view(bits), mask, out=target.view(bits))
             else:
-                target += (g[n][out].view(bits) * mask[n][out]).view(g.dtype)
+                target += (g[n][out].view(bits) * mask).view(g.dtype)
     return gx
 
 
