@@ -3,7 +3,7 @@
 python benchmarks/roofline.py [--out roofline.png] [--json]
 
 Every layer is run alone on a micro-batch of 64 images, forward and backward. Its operations are those of the
-definition (direct convolution: Winograd may pass the roof of the products), one for each entry of the result elsewhere;
+definition (direct convolution: Winograd may pass the roof of the products), one for each entry of the map elsewhere;
 its bytes are what has to be read and written at least once.
 """
 
@@ -75,6 +75,7 @@ def measure(layer):
     import numpy as np
 
     import minigraph as mg
+    from minigraph import transforms
 
     rng = np.random.default_rng(0)
     kind, shape, *rest = LAYERS[layer]
@@ -92,19 +93,23 @@ def measure(layer):
         "silu": mg.silu,
         "norm": lambda x, b: mg.batch_norm(x, None, b, mean, var, train=True)[0],
     }[kind]
-    y, pullback = mg.vjp(f, *arrays)
+    image = layer == "W1 conv 3-32"  # its input needs no gradient
+
+    def forward():
+        if image:
+            return transforms._vjp(lambda w: f(arrays[0], w), tuple(arrays[1:]), (), False, own=False)
+        return transforms._vjp(f, tuple(arrays), (), False, own=False)  # as parallel does
+
+    y, pullback = forward()
     g = rng.standard_normal(y.shape, np.float32)
     operations = 2 * y.size * 9 * shape[-1] if kind == "conv" else arrays[0].size
-    read = sum(a.nbytes for a in arrays)
-    image = layer == "W1 conv 3-32"  # its input needs no gradient
-    if image:
-        _, pullback = mg.vjp(lambda w: f(arrays[0], w), arrays[1])
+    read, index = sum(a.nbytes for a in arrays), y.size if kind == "pool" else 0
+    saved = index if kind == "pool" else read  # what the backward pass reads beside g; it writes the gradients
+    written = arrays[1].nbytes if image else read
     passes = {
-        "forward": (lambda: mg.vjp(f, *arrays), operations, read + y.nbytes),
+        "forward": (forward, operations, read + y.nbytes + index),
         "backward": (
-            lambda: pullback(g),
-            operations * (2 if kind == "conv" and not image else 1),
-            g.nbytes + read + (arrays[1].nbytes if image else read),
+            lambda: pullback(g), operations * (2 if kind == "conv" and not image else 1), g.nbytes + saved + written
         ),
     }
     for name, (run, flops, size) in passes.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     np.matmul(a, b, out=out)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _divisor(n: int, most: int) -> int:
     """The largest divisor of n up to `most`, or n itself where that is too small."""
     d = max(d for d in range(1, max(1, most) + 1) if n % d == 0)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import threading
-from bisect import bisect_left, bisect_right
 from sys import getrefcount
 
 import numpy as np
@@ -21,22 +20,47 @@ from numpy.typing import DTypeLike
 
 SMALL = 1 << 16  # bytes below which malloc recycles well itself
 SPARE = 2  # times the size asked for that a block may have
-IDLE = 10_000  # requests that a free block may sleep through before it goes back to the system
+IDLE = 10_000  # requests that a free block may sleep through; then the next new block drives it out
 LINE = 64  # bytes of a cache line
 
 
-class _Pool(threading.local):
-    """The blocks by rising size, and beside each where its first cache line is and the request that last took it."""
+class _Block:
+    __slots__ = ("memory", "size", "start", "taken")
 
+    def __init__(self, size: int):
+        self.size = size
+        self.memory = np.empty(size + LINE, np.uint8)
+        self.start = -self.memory.__array_interface__["data"][0] % LINE
+        self.taken = 0  # the last request that it served
+
+
+class _Pool:
     def __init__(self) -> None:
         self.requests = 0
-        self.sizes: list[int] = []
-        self.blocks: list[np.ndarray] = []
-        self.starts: list[int] = []
-        self.taken: list[int] = []
+        self.blocks: list[_Block] = []
+        self.fitting: dict[int, list[_Block]] = {}  # by the size asked for, while the blocks stay the same
+
+    def fit(self, size: int) -> list[_Block]:
+        """The blocks that may serve `size`."""
+        if len(self.fitting) > 1000:
+            self.fitting = {}
+        self.fitting[size] = [block for block in self.blocks if size <= block.size <= SPARE * size]
+        return self.fitting[size]
+
+    def add(self, size: int) -> _Block:
+        """A new block; those that nobody asked for lately go (if in use, they live on with their arrays)."""
+        block = _Block(size)
+        self.blocks = [b for b in self.blocks if self.requests - b.taken <= IDLE] + [block]
+        self.fitting = {}
+        return block
 
 
-_pool = _Pool()
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.pool = _Pool()
+
+
+_local = _Local()
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
@@ -45,43 +69,17 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    pool = _pool
+    pool = _local.pool
     pool.requests += 1
-    sizes, blocks, taken = pool.sizes, pool.blocks, pool.taken
-    place, last = -1, 0
-    for i in range(bisect_left(sizes, size), bisect_right(sizes, SPARE * size)):
-        if taken[i] > last and getrefcount(blocks[i]) == FREE:
-            place, last = i, taken[i]
-    if place < 0:
-        _forget(pool)
-        place = _add(pool, size)
-    taken[place] = pool.requests
-    return np.ndarray(shape, dtype, blocks[place], pool.starts[place])
+    chosen, last = None, 0
+    for block in pool.fitting.get(size) or pool.fit(size):
+        if block.taken > last and getrefcount(block.memory) == FREE:
+            chosen, last = block, block.taken
+    if chosen is None:
+        chosen = pool.add(size)
+    chosen.taken = pool.requests
+    return np.ndarray(shape, dtype, chosen.memory, chosen.start)
 
 
-def _add(pool: _Pool, size: int) -> int:
-    """A new block, and its place."""
-    block = np.empty(size + LINE, np.uint8)
-    i = bisect_left(pool.sizes, size)
-    pool.sizes.insert(i, size)
-    pool.blocks.insert(i, block)
-    pool.starts.insert(i, -block.__array_interface__["data"][0] % LINE)
-    pool.taken.insert(i, 0)
-    return i
-
-
-def _forget(pool: _Pool) -> None:
-    """Drop the blocks that nobody asked for lately (those in use live on with their arrays)."""
-    for i in reversed(range(len(pool.sizes))):
-        if pool.requests - pool.taken[i] > IDLE:
-            del pool.sizes[i], pool.blocks[i], pool.starts[i], pool.taken[i]
-
-
-def _free_count() -> int:
-    blocks = [np.empty(1)]
-    for i in range(1):
-        return getrefcount(blocks[i])
-    raise AssertionError
-
-
-FREE = _free_count()  # references to a block that only the pool holds, as the loop in `empty` counts them
+_block = _Block(1)
+FREE = getrefcount(_block.memory)  # references to memory that only its block holds, as `empty` counts them

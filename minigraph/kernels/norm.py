@@ -28,7 +28,7 @@ def column_sums(x: np.ndarray) -> np.ndarray:
 
 
 def add_channels(y: np.ndarray, bias: np.ndarray) -> None:
-    """y (..., W, C) += bias (C,), along rows of W C: short rows are slow to broadcast along."""
+    """A contiguous y (..., W, C) += bias (C,), along rows of W C: short rows are slow to broadcast along."""
     rows = y.reshape(*y.shape[:-2], -1)
     rows += np.tile(bias, y.shape[-2])
 

@@ -9,7 +9,7 @@ padded. The batch is walked in blocks that stay in cache between the steps.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -125,7 +125,7 @@ def _outputs(size: int, window: int, stride: int, padding: Pair) -> int:
     return (size + sum(padding) - window) // stride + 1
 
 
-@cache
+@lru_cache(maxsize=256)
 def _places(size: Pair, window: Pair, stride: Pair, padding: Padding) -> Places:
     """For each window position, row-major: the outputs that have it inside the map, and where in the map it is."""
     rows, columns = (_axis(*args) for args in zip(size, window, stride, padding, strict=True))

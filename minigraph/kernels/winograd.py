@@ -33,7 +33,7 @@ faster than NumPy could copy the tiles out of the map and back.
 
 The error, as the largest difference over the largest value, with r = 3 and 64 channels, in float32: 7e-7 for m = 2,
 3e-6 for m = 3 and 4, 1.2e-5 for m = 5 and 6 (im2col: 9e-7); in float64 less than 2.2e-14. An infinity or a NaN in the
-map makes NaN of every output that shares a band with it, in both directions.
+map or the bias makes NaN of every output that shares a band with it, in both directions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -56,6 +56,7 @@ Bands = list[tuple[slice, slice, np.ndarray]]
 
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-1/2", "-2", "1/2")))  # of the orders tried, the least error
 ONE = POINTS.index(Fraction(1))  # there A is 1 for every output: what is added at this point is added to all of them
+# (F(1, 2) has no such point, but its row 1, infinity, is 1 as well)
 LARGEST = len(POINTS) + 1  # the largest a = m + r - 1: the points, and infinity
 BAND = 16  # rows of a band: fewer are thin products, more have more zeros; from 12 to 24 the time is the same
 TILES = 128  # in a block of images: more leave the second-level cache, fewer are thin products
@@ -105,11 +106,11 @@ class Plan:
         P, S, G = [], [], []
         for n, o, (before, _), T, m, r in zip(size, self.outputs, padding, self.tiles, tile, kernel, strict=True):
             A, B, g = (np.array(x, np.float64) for x in cook_toom(m, r))
-            P.append(_place(B.T, T, m, before, n).astype(dtype))
-            S.append(_place(A, T, m, 0, o).astype(dtype))
+            P.append((B.T.astype(dtype), T, m, before, n))
+            S.append((A.astype(dtype), T, m, 0, o))
             G.append(g)
-        self.P, self.Pt = [_bands(x) for x in P], [_bands(x.T) for x in P]
-        self.S, self.St = [_bands(x) for x in S], [_bands(x.T) for x in S]
+        self.P, self.Pt = [_bands(*x) for x in P], [_bands(*x, transposed=True) for x in P]
+        self.S, self.St = [_bands(*x) for x in S], [_bands(*x, transposed=True) for x in S]
         self.G = np.kron(*G).astype(dtype)  # vec(G w G^T) = kron(G, G) vec(w)
 
     def blocks(self, n: int) -> Iterator[slice]:
@@ -162,29 +163,43 @@ class Plan:
             np.matmul(matrix, half[:, columns], out=y[:, rows])
 
 
-plan = cache(Plan)
+plan = lru_cache(maxsize=256)(Plan)
 
 
-def _place(block: np.ndarray, tiles: int, step: int, before: int, size: int) -> np.ndarray:
-    """(tiles a, size): `block` (a, b) for tile t at row t a and column t step - before, and zeros."""
+def _bands(block: np.ndarray, tiles: int, step: int, before: int, size: int, transposed: bool = False) -> Bands:
+    """(rows, columns, matrix[rows, columns]) for every BAND rows or so; outside of the columns they are zero.
+
+    The matrix is (tiles a, size), with `block` (a, b) at row t a and column t step - before for each tile t; or its
+    transpose. It is not made as a whole: that would take the square of a long side.
+    """
     a, b = block.shape
-    placed = np.zeros((tiles * a, size))
-    for t in range(tiles):
-        for q in range(b):
-            if 0 <= (column := t * step - before + q) < size:
-                placed[t * a : (t + 1) * a, column] = block[:, q]
-    return placed
-
-
-def _bands(matrix: np.ndarray) -> Bands:
-    """(rows, columns, matrix[rows, columns]) for every BAND rows or so; they are zero outside of the columns."""
+    n = size if transposed else tiles * a
     bands = []
-    for part in np.array_split(np.arange(len(matrix)), max(1, math.ceil(len(matrix) / BAND - 0.5))):
-        rows = slice(part[0], part[-1] + 1)
-        (used,) = np.nonzero(matrix[rows].any(0))
-        columns = slice(used[0], used[-1] + 1) if len(used) else slice(0)
-        bands.append((rows, columns, np.ascontiguousarray(matrix[rows, columns])))
+    for part in np.array_split(np.arange(n), max(1, math.ceil(n / BAND - 0.5))):
+        start, stop = int(part[0]), int(part[-1]) + 1
+        if transposed:
+            first, last = max(0, (start + before - b) // step + 1), min(tiles, (stop - 1 + before) // step + 1)
+            piece, left = _piece(block, step, before, first, last, start, stop).T, first * a
+        else:
+            first, last = start // a, -(-stop // a)
+            left, right = max(0, first * step - before), min(size, (last - 1) * step - before + b)
+            piece = _piece(block, step, before, first, last, left, right)[start - first * a : stop - first * a]
+        (used,) = np.nonzero(piece.any(0))
+        some = slice(used[0], used[-1] + 1) if len(used) else slice(0, 0)
+        columns = slice(left + some.start, left + some.stop)
+        bands.append((slice(start, stop), columns, np.ascontiguousarray(piece[:, some])))
     return bands
+
+
+def _piece(block: np.ndarray, step: int, before: int, first: int, last: int, left: int, right: int) -> np.ndarray:
+    """The rows of the tiles from `first` up to `last` and the columns from `left` up to `right` of that matrix."""
+    a, b = block.shape
+    piece = np.zeros((max(0, last - first), a, max(0, right - left)), block.dtype)
+    for t in range(first, last):
+        for q in range(b):
+            if left <= (column := t * step - before + q) < right:
+                piece[t - first, :, column - left] = block[:, q]
+    return piece.reshape(-1, piece.shape[2])
 
 
 def forward(

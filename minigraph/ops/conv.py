@@ -35,7 +35,7 @@ def conv2d(
     H' = floor((H + pads - dilation (kh - 1) - 1) / stride) + 1, and W' likewise.
 
     Args:
-        b: a bias (K,) to add; None for none.
+        b: a bias (K,) to add; None for none. The result has the widest dtype of x, w and b.
         stride, dilation: an int or a pair (vertical, horizontal).
         padding: zeros around the map: an int, a pair, ((top, bottom), (left, right)), "valid" (none) or "same"
             (H' = ceil(H / stride)).
@@ -43,7 +43,8 @@ def conv2d(
         algorithm: how it is computed, see `minigraph.kernels.conv`; by default the fastest for the shape.
 
     Raises:
-        ValueError: shapes or channels that do not fit, a window larger than the padded map, an algorithm that cannot.
+        ValueError: shapes or channels that do not fit, a window larger than the padded map, weights that are not
+            floating, an algorithm that cannot.
     """
     x, w, *bias = _same_dtype("conv2d", x, w, *([] if b is None else [b]))
     geometry = _geometry("conv2d", x, w, stride, padding, dilation, groups)
@@ -171,8 +172,9 @@ def _extent(w: Any, dilation: Pair) -> Pair:
 
 
 def _same_dtype(name: str, x: Any, *weights: Any) -> list[Any]:
-    """x and the weights, checked and in the widest of their floating dtypes."""
-    arrays = [as_array(a) for a in (x, *weights)]
+    """x and the weights, checked and in the widest of their floating dtypes; lists of numbers are taken in x's."""
+    x = as_array(x)
+    arrays = [x, *(as_array(v) if hasattr(v, "dtype") else np.asarray(v, x.dtype) for v in weights)]
     check_map(name, arrays[0])
     for what, v in zip("wb", arrays[1:], strict=False):
         if v.dtype.kind != "f":

@@ -204,6 +204,27 @@ def test_threads_do_not_share_scratch():
     assert wrong == [False] * 45
 
 
+@pytest.mark.parametrize("channels", [2, 16])
+def test_no_outputs(channels):
+    w = np.ones((3, 3, channels, channels))
+    assert conv.conv2d(np.ones((2, 2, 5, channels)), w).shape == (2, 0, 3, channels)
+    gx, gw = conv.conv2d_grads(np.ones((2, 0, 3, channels)), np.ones((2, 2, 5, channels)), w, (2, 5), (3, 3))
+    assert not gx.any() and not gw.any() and gx.shape == (2, 2, 5, channels) and gw.shape == w.shape
+
+
+def test_long_sides_take_no_more_than_their_share():
+    x, w = np.ones((1, 4, 50_000, 8), np.float32), np.ones((3, 3, 8, 8), np.float32)
+    y = conv.conv2d(x, w, padding=SAME)
+    np.testing.assert_allclose(y[0, 1:-1, 1:-1], 72, rtol=1e-5)
+
+
+def test_float16_has_the_error_of_float16():
+    c = case(N=2, size=(15, 15), C=32, K=32)
+    x, w, _ = arrays(c)
+    want, got = conv.conv2d(x, w, padding=SAME), conv.conv2d(x.astype(np.float16), w.astype(np.float16), padding=SAME)
+    assert np.abs(got - want).max() <= 2e-3 * np.abs(want).max()
+
+
 def test_an_algorithm_that_cannot_do_it_says_why():
     x, w, _ = arrays(case(stride=(2, 1)))
     with pytest.raises(ValueError, match=r"'winograd' needs stride 1.*\(2, 1\)"):

@@ -8,7 +8,7 @@ from minigraph.kernels import memory
 
 @pytest.fixture(autouse=True)
 def pool(monkeypatch):
-    monkeypatch.setattr(memory, "_pool", memory._Pool())
+    monkeypatch.setattr(memory, "_local", memory._Local())
 
 
 def address(array):
@@ -48,7 +48,7 @@ def test_blocks_that_nobody_asks_for_go_back(monkeypatch):
     memory.empty((1 << 20,), np.uint8)
     for size in range(100_000, 500_000, 50_000):  # none of which that block serves
         memory.empty((size,), np.uint8)
-    assert 1 << 20 not in memory._pool.sizes
+    assert 1 << 20 not in [block.size for block in memory._local.pool.blocks]
 
 
 @pytest.mark.parametrize("dtype", [bool, np.float32, np.float64])

@@ -19,6 +19,7 @@ V = np.ones(3)
         (lambda: mg.conv2d(X.astype(int), W), ValueError, "conv2d: x should be floating"),
         (lambda: mg.conv2d(X, W.astype(int)), ValueError, "conv2d: w should be floating"),
         (lambda: mg.conv2d(X, W, np.ones(3)), ValueError, r"conv2d: b should have shape \(4,\), .* got \(3,\)"),
+        (lambda: mg.conv2d(X, W, np.ones((1, 4))), ValueError, r"conv2d: b should have shape \(4,\), .* got \(1, 4\)"),
         (lambda: mg.conv2d(X, W, np.ones(4, int)), ValueError, "conv2d: b should be floating, got int64"),
         (lambda: mg.conv2d(X, W[0]), ValueError, r"conv2d: w should have axes \(kh, kw"),
         (lambda: mg.conv2d(X, W[..., :0]), ValueError, r"conv2d: w should have axes \(kh, kw"),

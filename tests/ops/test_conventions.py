@@ -148,3 +148,9 @@ def test_a_wrong_call_names_the_operation_called(call, error, message):
     for x in (np.ones(3), mg.Tensor(np.ones(3), requires_grad=True)):
         with pytest.raises(error, match="^" + message):
             call(x)
+
+
+def test_a_list_of_weights_has_the_dtype_of_x_and_an_array_keeps_its_own():
+    x, w = np.ones((1, 4, 4, 2), np.float32), np.ones((3, 3, 2, 3), np.float32)
+    assert mg.conv2d(x, w, [0.5, 0.0, 1.0]).dtype == np.float32
+    assert mg.conv2d(x, w, np.zeros(3)).dtype == np.float64
