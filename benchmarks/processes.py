@@ -1,0 +1,74 @@
+"""What threads lose to the interpreter lock: a step on two threads, against two processes of one thread side by side.
+
+python benchmarks/processes.py W1 [--rounds 5]
+
+Images a second of one process alone, of two at once (each on its own core), and of one process with two threads.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import time
+
+import harness
+from harness import MODELS
+
+SECONDS = 2  # that a turn lasts
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", choices=MODELS)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    if len(harness.cores()) < 2:
+        parser.error("two cores are needed")
+    harness.clear_environment()
+    first, second = harness.cores()[:2]
+    workers = [start(args.work, cores) for cores in ([first], [second], [first, second])]
+    turns = {"one process": [], "two processes": [], "two threads": []}
+    for _ in range(args.rounds):
+        for name, some in zip(turns, (workers[:1], workers[:2], workers[2:]), strict=True):
+            for pipe in some:
+                pipe.send(SECONDS)
+            turns[name].append(sum(pipe.recv() for pipe in some))
+    for pipe in workers:
+        pipe.send(None)
+    for name, rates in turns.items():
+        low, median, high = harness.quartiles([r / one for r, one in zip(rates, turns["one process"], strict=True)])
+        rate = statistics.median(rates)
+        print(f"{name:15}{rate:9,.0f} images/s   {median:.2f} ({low:.2f} to {high:.2f}) times one process")
+
+
+def start(work, cores):
+    pipe, theirs = multiprocessing.get_context("spawn").Pipe()
+    harness.start(serve, theirs, work, cores)
+    return pipe
+
+
+def serve(pipe, work, cores):
+    """Answers a number of seconds with the images a second of steps that last as long."""
+    import os
+
+    os.sched_setaffinity(0, cores)
+    import numpy as np
+    import systems
+
+    from minigraph import tree
+
+    model, batch = MODELS[work]
+    rng = np.random.default_rng(0)
+    params, state = (dict(tree.items(part)) for part in systems.model_module(model).init(rng))
+    x, y = rng.standard_normal((batch, 32, 32, 3), np.float32), rng.integers(0, 10, batch)
+    step, _ = systems.Minigraph(len(cores), 64).train(model, params, state, x, y)
+    step()
+    while (seconds := pipe.recv()) is not None:
+        steps, clock = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - clock) < seconds:
+            step()
+            steps += 1
+        pipe.send(steps * batch / elapsed)
+
+
+if __name__ == "__main__":
+    main()
