@@ -11,10 +11,10 @@ Left to itself (`algorithm=None`) a 3x3 kernel goes to Winograd from `FEW` chann
 output pixel on one core, forward + both gradients, 32 float32 maps of 16x16 (`benchmarks/algorithms.py`):
 
     channels     3->16    8->8  12->12  16->16  24->24  32->32   16->64   64->64
-    im2col         125     180     287     346     614     739      781     2508
-    winograd       138     135     153     171     301     313      382      854
+    im2col         160     174     294     348     632     762      796     2330
+    winograd       156     138     162     176     325     323      407      908
 
-Maps of 8x8 and 32x32 cross over at the same place.
+Maps of 8x8 and 32x32 cross over below 8 channels too.
 """
 
 from __future__ import annotations
