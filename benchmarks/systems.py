@@ -97,17 +97,7 @@ class Minigraph:
         return run, results
 
     def tape(self, x, c, ops):
-        x = self.mg.Tensor(x, requires_grad=True)
-
-        def run():
-            x.grad = None
-            chain(x, c, ops).sum().backward()
-
-        def results():
-            run()
-            return {"grad": x.grad.numpy()}
-
-        return run, results
+        return leaf_tape(self.mg.Tensor(x, requires_grad=True), c, ops)
 
 
 class Torch:
@@ -245,17 +235,7 @@ class Torch:
         return run, results
 
     def tape(self, x, c, ops):
-        x, c = self.torch.from_numpy(x).requires_grad_(), self.torch.from_numpy(c)
-
-        def run():
-            x.grad = None
-            chain(x, c, ops).sum().backward()
-
-        def results():
-            run()
-            return {"grad": x.grad.numpy()}
-
-        return run, results
+        return leaf_tape(self.torch.from_numpy(x).requires_grad_(), self.torch.from_numpy(c), ops)
 
 
 class TorchEager(Torch):
@@ -424,6 +404,20 @@ def chain(x, c, ops):
     for _ in range(ops // 2):
         h = h * c + x
     return h
+
+
+def leaf_tape(x, c, ops):
+    """The chain on a leaf tensor x, which `backward()` leaves its gradient in: minigraph and PyTorch alike."""
+
+    def run():
+        x.grad = None
+        chain(x, c, ops).sum().backward()
+
+    def results():
+        run()
+        return {"grad": x.grad.numpy()}
+
+    return run, results
 
 
 def nest(flat):

@@ -230,20 +230,21 @@ def _columns(
     (kh, kw, Cg, _), (Ho, Wo) = w_shape, size
     if 0 in (N, Ho, Wo):
         return
+    thin = _thin(w_shape)
     step = max(1, BLOCK // max(1, Ho * Wo * kh * kw * C * x.itemsize))
     for start in range(0, N, step):
         n = slice(start, min(start + step, N))
         if (kh, kw) == stride == (1, 1) and groups == 1 and padding == NO_PADDING:  # the pixels are the windows
             yield n, x[n].reshape(1, 1, -1, C)
             continue
-        pad = _padded(x[n], padding, _thin(w_shape))
+        pad = _padded(x[n], padding, thin)
         sn, sh, sw, sc = pad.strides
         windows = as_strided(  # n groups Ho Wo kh kw Cg
             pad,
             (len(pad), groups, Ho, Wo, kh, kw, Cg),
             (sn, sc * Cg, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc),
         )
-        if _thin(w_shape):
+        if thin:
             cols = empty((len(pad), groups, kh * kw * Cg + ones, Ho * Wo), x.dtype)
             cols[:, :, kh * kw * Cg :] = 1
             shape = (len(pad), groups, kh, kw, Cg, Ho, Wo)
