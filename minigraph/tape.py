@@ -62,12 +62,13 @@ class Node:
             `_x`, the node that has its shape and dtype. None once the backward pass has freed it.
         kwargs: the keyword arguments, with `saved` among them where the forward kept something beside its value.
         y: the output array, or None where the rule names it `_y`.
-        shape, dtype: of the output. code, lasti: the user's call. grad: a leaf's accumulated gradient, a Tensor.
+        shape, dtype: of the output. call: the user's, as (code, instruction).
+        grad: a leaf's accumulated gradient, a Tensor. sums: checksums of what is saved, under `detect_anomaly`.
     """
 
-    __slots__ = (
-        "args", "code", "dtype", "grad", "id", "kwargs", "lasti", "op", "parents", "shape", "sums", "y",
-    )  # fmt: skip
+    __slots__ = ("args", "call", "dtype", "grad", "id", "kwargs", "op", "parents", "shape", "sums", "y")
+    grad: Any  # set on leaves only
+    sums: Any  # set by `remember` only
 
     def __init__(
         self,
@@ -88,9 +89,7 @@ class Node:
         self.args = args
         self.kwargs = kwargs
         self.y = y
-        self.code, self.lasti = call
-        self.grad: Any = None
-        self.sums: Any = None
+        self.call = call
 
     @property
     def ndim(self) -> int:
@@ -314,7 +313,7 @@ _ours: dict[str, bool] = {}  # by file name: is the file one of this package
 
 def user_frame() -> tuple[CodeType, int]:
     """The innermost frame outside this package, as (code, instruction): cheap to keep, holds no local variable."""
-    frame: Any = sys._getframe(2)
+    frame: Any = sys._getframe(3)  # 1 is Primitive.apply, 2 its caller in this package
     while True:
         code = frame.f_code
         ours = _ours.get(code.co_filename)
@@ -347,7 +346,7 @@ def describe_call(node: Node) -> str:
     args = [describe(a) for a in node.args or ()]
     args += [f"{k}={describe(v)}" for k, v in (node.kwargs or {}).items() if k != "saved"]
     call = f"{node.op.name}({', '.join(args)}) -> {describe(node)}"
-    return f"{call}\n  {location(node.code, node.lasti)}"
+    return f"{call}\n  {location(*node.call)}"
 
 
 def blame(error: Exception, node: Node) -> BackwardError:
@@ -406,7 +405,7 @@ def remember(node: Node) -> None:
 
 
 def check_unchanged(node: Node) -> None:
-    if node.sums is None:
+    if not hasattr(node, "sums"):  # recorded outside of `detect_anomaly`
         return
     for array, was, now in zip(_saved_arrays(node), node.sums, _checksums(node), strict=True):
         if was != now:

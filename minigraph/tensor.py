@@ -39,7 +39,10 @@ class Tensor:
                 f"Tensor: requires_grad needs a floating dtype, got {array.dtype}; pass dtype=np.float32"
             )
         self.data = array
-        self.node = Node(None, array.shape, array.dtype) if requires_grad else None
+        self.node = None
+        if requires_grad:
+            self.node = Node(None, array.shape, array.dtype)
+            self.node.grad = None
 
     @staticmethod
     def of(data: np.ndarray, node: Node | None) -> Tensor:
@@ -76,7 +79,7 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """The accumulated gradient of a leaf; None before any, and for every tensor that is not a leaf."""
-        return self.node.grad if self.node is not None else None
+        return self.node.grad if self.node is not None and self.node.op is None else None
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -158,46 +161,46 @@ class Tensor:
     # ------------------------------------------------------------ operators
 
     def __add__(self, other: Any) -> Tensor:
-        return ops.add(self, other)
+        return ops.add.apply(self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return ops.add(other, self)
+        return ops.add.apply(other, self)
 
     def __sub__(self, other: Any) -> Tensor:
-        return ops.subtract(self, other)
+        return ops.subtract.apply(self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return ops.subtract(other, self)
+        return ops.subtract.apply(other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return ops.multiply(self, other)
+        return ops.multiply.apply(self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return ops.multiply(other, self)
+        return ops.multiply.apply(other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return ops.divide(self, other)
+        return ops.divide.apply(self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.divide(other, self)
+        return ops.divide.apply(other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return ops.power(self, other)
+        return ops.power.apply(self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return ops.power(other, self)
+        return ops.power.apply(other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul(self, other)
+        return ops.matmul.apply(self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul(other, self)
+        return ops.matmul.apply(other, self)
 
     def __mod__(self, other: Any) -> Tensor:
-        return ops.remainder(self, other)
+        return ops.remainder.apply(self, other)
 
     def __rmod__(self, other: Any) -> Tensor:
-        return ops.remainder(other, self)
+        return ops.remainder.apply(other, self)
 
     def __floordiv__(self, other: Any) -> Tensor:
         return Tensor(np.floor_divide(_constant(self, "//"), _constant(other, "//")))
@@ -215,13 +218,13 @@ class Tensor:
         return Tensor(np.round(_constant(self, "round"), digits))
 
     def __neg__(self) -> Tensor:
-        return ops.negative(self)
+        return ops.negative.apply(self)
 
     def __pos__(self) -> Tensor:
         return self
 
     def __abs__(self) -> Tensor:
-        return ops.abs(self)
+        return ops.abs.apply(self)
 
     def __invert__(self) -> np.ndarray:
         return ~self.data

@@ -247,7 +247,10 @@ def _(g, y, _x):  # s (1 - s)
 @primitive
 def relu(x):
     """max(x, 0). At 0 the derivative is 0."""
-    return recycled(np.maximum, x, 0)
+    x = np.asarray(x)
+    if x.dtype.kind != "f":
+        return np.maximum(x, 0)
+    return np.clip(x, 0, np.inf, out=empty(x.shape, x.dtype))  # in a third of the time of np.maximum with a number
 
 
 @relu.vjp
