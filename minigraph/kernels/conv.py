@@ -27,7 +27,7 @@ from numpy.lib.stride_tricks import as_strided
 from . import winograd
 from .blas import product
 from .memory import empty
-from .norm import add_channels
+from .norm import add_channels, column_sums
 
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
@@ -93,7 +93,7 @@ def conv2d_input_grad(
 
     Also the forward of a transposed convolution. Raises ValueError for an `algorithm` that is unknown or cannot do it.
     """
-    gx, _ = conv2d_grads(g, None, w, input_size, w.shape[:2], stride, padding, dilation, groups, algorithm)
+    gx, _, _ = conv2d_grads(g, None, w, input_size, w.shape[:2], stride, padding, dilation, groups, algorithm)
     assert gx is not None
     return gx
 
@@ -113,7 +113,7 @@ def conv2d_weight_grad(
     Raises ValueError for an `algorithm` that is unknown or cannot do this case.
     """
     size = x.shape[1:3]
-    _, gw = conv2d_grads(g, x, None, size, kernel_size, stride, padding, dilation, groups, algorithm)
+    _, gw, _ = conv2d_grads(g, x, None, size, kernel_size, stride, padding, dilation, groups, algorithm)
     assert gw is not None
     return gw
 
@@ -129,8 +129,9 @@ def conv2d_grads(
     dilation: Pair = (1, 1),
     groups: int = 1,
     algorithm: str | None = None,
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Both gradients in one go, sharing what they can: (gx if w is given, gw if x is given), else None.
+    bias: bool = False,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """The gradients in one go, sharing what they can: (gx if w is given, gw if x is given, gb if `bias`), else None.
 
     Raises ValueError for an `algorithm` that is unknown or cannot do this case.
     """
@@ -140,17 +141,17 @@ def conv2d_grads(
     elif w is not None:
         C = w.shape[2] * groups
     else:
-        return None, None
+        return None, None, column_sums(g) if bias else None
     x_shape, w_shape = (g.shape[0], *input_size, C), (*kernel_size, C // groups, K)
     tile = choose(g.dtype, w_shape, g.shape[1:3], stride, dilation, groups, algorithm)
     if tile is not None:
-        return winograd.gradients(g, x, w, x_shape, w_shape, padding, tile)
-    gx = gw = None
+        return winograd.gradients(g, x, w, x_shape, w_shape, padding, tile, bias)
+    gx = gw = gb = None
     if w is not None:
         gx = _input_grad(g, w, input_size, stride, padding, dilation, groups)
     if x is not None:
-        gw = _weight_grad(x, g, w_shape, stride, padding, dilation, groups)
-    return gx, gw
+        gw, gb = _weight_grad(x, g, w_shape, stride, padding, dilation, groups, bias)
+    return gx, gw, column_sums(g) if bias and gb is None else gb
 
 
 def _input_grad(
@@ -184,14 +185,24 @@ def _input_grad(
 
 
 def _weight_grad(
-    x: np.ndarray, g: np.ndarray, w_shape: Shape, stride: Pair, padding: Padding, dilation: Pair, groups: int
-) -> np.ndarray:
+    x: np.ndarray,
+    g: np.ndarray,
+    w_shape: Shape,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    bias: bool = False,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """gw, and where it takes nothing more, with `bias`, the gradient of the bias: that of the weight of a 1."""
     kh, kw, Cg, K = w_shape
     g = np.ascontiguousarray(g)
-    gw = np.zeros((groups, kh * kw * Cg, K // groups), g.dtype)
-    for n, cols in _columns(x, w_shape, g.shape[1:3], stride, padding, dilation, groups):
+    ones = bias and _thin(w_shape)
+    gw = np.zeros((groups, kh * kw * Cg + ones, K // groups), g.dtype)
+    for n, cols in _columns(x, w_shape, g.shape[1:3], stride, padding, dilation, groups, ones):
         gw += np.matmul(cols.swapaxes(2, 3), _group_pixels(g[n], cols, groups)).sum(0)
-    return gw.swapaxes(0, 1).reshape(w_shape)
+    gb = gw[:, -1].reshape(K) if ones else None
+    return gw[:, : kh * kw * Cg].swapaxes(0, 1).reshape(w_shape), gb
 
 
 def _group_weights(w: np.ndarray, groups: int) -> np.ndarray:

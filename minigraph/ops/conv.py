@@ -77,9 +77,8 @@ def _(g, _y, x, w, _b=None, **geometry):
             lambda: _conv2d_weight_grad(x, g, kernel_size=window, **geometry),
             g,  # the engine sums it over the axes along which b was broadcast
         )
-    return lambda needed: (  # what is done to g is done once for both
-        *kernel.conv2d_grads(g, x if needed[1] else None, w if needed[0] else None, size, window, **geometry),
-        g,
+    return lambda needed: kernel.conv2d_grads(  # what is done to g is done once for all
+        g, x if needed[1] else None, w if needed[0] else None, size, window, **geometry, bias=any(needed[2:])
     )
 
 

@@ -37,7 +37,7 @@ def arrays(c, dtype=np.float64, seed=0):
 
 
 def naive(x, w, g, c):
-    """y, gx, gw by the definition, one multiplication at a time in its three roles."""
+    """y, gx, gw by the definition, one multiplication at a time in its three roles; and the gradient of a bias."""
     (sh, sw), ((pt, _), (pl, _)), (dh, dw) = c["stride"], c["padding"], c["dilation"]
     Kg, Cg = c["K"] // c["groups"], c["C"] // c["groups"]
     y, gx, gw = np.zeros(g.shape), np.zeros(x.shape), np.zeros(w.shape)
@@ -51,15 +51,16 @@ def naive(x, w, g, c):
                 y[:, i, j, k] += x[:, h, v, ch] * w[p, q, a, k]
                 gx[:, h, v, ch] += g[:, i, j, k] * w[p, q, a, k]
                 gw[p, q, a, k] += x[:, h, v, ch] @ g[:, i, j, k]
-    return y, gx, gw
+    return y, gx, gw, g.sum((0, 1, 2))
 
 
 def run(x, w, g, c, algorithm):
-    o = options(c)
+    o = {**options(c), "algorithm": algorithm}
     return (
-        conv.conv2d(x, w, **o, algorithm=algorithm),
-        conv.conv2d_input_grad(g, w, x.shape[1:3], **o, algorithm=algorithm),
-        conv.conv2d_weight_grad(x, g, w.shape[:2], **o, algorithm=algorithm),
+        conv.conv2d(x, w, **o),
+        conv.conv2d_input_grad(g, w, x.shape[1:3], **o),
+        conv.conv2d_weight_grad(x, g, w.shape[:2], **o),
+        conv.conv2d_grads(g, x, w, x.shape[1:3], w.shape[:2], **o, bias=True)[2],
     )
 
 
@@ -137,9 +138,25 @@ def test_gradients_are_the_adjoints(algorithm, padding, side):
     """<g, conv(x, w)> = <gx, x> = <gw, w>, in shapes large enough for several blocks and cut tiles."""
     c = case(N=5, size=(side, side), C=17, K=19, padding=padding)
     x, w, g = arrays(c)
-    y, gx, gw = run(x, w, g, c, algorithm)
+    y, gx, gw, _ = run(x, w, g, c, algorithm)
     np.testing.assert_allclose(np.vdot(gx, x), np.vdot(g, y), rtol=1e-10)
     np.testing.assert_allclose(np.vdot(gw, w), np.vdot(g, y), rtol=1e-10)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("algorithm", conv.ALGORITHMS)
+@pytest.mark.parametrize("channels", [3, 17])
+def test_one_call_gives_the_gradients_that_are_asked_for(channels, algorithm, bias):
+    c = case(N=5, size=(9, 8), C=channels, K=8)
+    x, w, g = arrays(c)
+    _, *want = run(x, w, g, c, algorithm)
+    for some in ((x, w), (x, None), (None, w), (None, None)):
+        got = conv.conv2d_grads(g, *some, x.shape[1:3], w.shape[:2], padding=SAME, algorithm=algorithm, bias=bias)
+        asked = (some[1] is not None, some[0] is not None, bias)
+        assert [a is not None for a in got] == [*asked]
+        for a, b, there in zip(got, want, asked, strict=True):
+            if there:
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("block", [1, 1 << 12, 1 << 30])
@@ -201,14 +218,14 @@ def test_threads_do_not_share_scratch():
         t.start()
     for t in threads:
         t.join()
-    assert wrong == [False] * 45
+    assert wrong == [False] * 60
 
 
 @pytest.mark.parametrize("channels", [2, 16])
 def test_no_outputs(channels):
     w = np.ones((3, 3, channels, channels))
     assert conv.conv2d(np.ones((2, 2, 5, channels)), w).shape == (2, 0, 3, channels)
-    gx, gw = conv.conv2d_grads(np.ones((2, 0, 3, channels)), np.ones((2, 2, 5, channels)), w, (2, 5), (3, 3))
+    gx, gw, _ = conv.conv2d_grads(np.ones((2, 0, 3, channels)), np.ones((2, 2, 5, channels)), w, (2, 5), (3, 3))
     assert not gx.any() and not gw.any() and gx.shape == (2, 2, 5, channels) and gw.shape == w.shape
 
 
@@ -269,10 +286,10 @@ ERRORS = {2: 2e-6, 3: 7e-6, 4: 1e-5, 5: 3.6e-5, 6: 3.5e-5}
 def test_winograd_error(m, dtype):
     c = case(N=2, size=(12, 12), C=64, K=8)
     x, w, g = arrays(c)
-    want = run(x, w, g, c, "im2col")
+    want = run(x, w, g, c, "im2col")[:3]
     x, w, g = (a.astype(dtype) for a in (x, w, g))
     y = winograd.forward(x, w, SAME, (m, m))
-    gx, gw = winograd.gradients(g, x, w, x.shape, w.shape, SAME, (m, m))
+    gx, gw, _ = winograd.gradients(g, x, w, x.shape, w.shape, SAME, (m, m))
     scale = 1 if dtype == np.float32 else 2.0**-29
     for got, expected in zip((y, gx, gw), want, strict=True):
         assert np.abs(got - expected).max() <= ERRORS[m] * scale * np.abs(expected).max()
