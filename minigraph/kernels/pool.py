@@ -44,38 +44,46 @@ def max_pool(
         for out, at in places if _padded(padding) else places[2:]:
             np.maximum(yn[out], xn[at], out=yn[out])
         if index is not None:
-            _find(xn, yn, places, index[n])
+            _find(xn, yn, places, index[n], _padded(padding))
     return y, index
 
 
-def _find(x: np.ndarray, y: np.ndarray, places: Places, index: np.ndarray) -> None:
+def _find(x: np.ndarray, y: np.ndarray, places: Places, index: np.ndarray, padded: bool) -> None:
     """index[...] = the position of each maximum y: how many positions lose before the first that does not.
 
-    In Horner's form, l0 (1 + l1 (1 + l2 (...))), where l_k says that position k is below the maximum (padding is).
+    In Horner's form, l0 (1 + l1 (1 + l2)), where l_k says that position k is below the maximum (padding is).
     """
-    index.fill(0)
-    for out, at in reversed(places[:-1]):
-        index += 1
-        np.multiply(index[out], (x[at] < y[out]).view(np.uint8), out=index[out])
+    if padded or len(places) == 1:
+        index.fill(len(places) > 1)
+    for k, (out, at) in enumerate(reversed(places[:-1])):
+        if k:
+            index += 1
+            index[out] *= (x[at] < y[out]).view(np.uint8)
+        else:
+            index[out] = x[at] < y[out]
 
 
 def max_pool_scatter(
     g: np.ndarray, index: np.ndarray, size: Pair, window: Pair, stride: Pair, padding: Padding
 ) -> np.ndarray:
     """Gradient of max_pool: each g whole to its window's maximum, overlaps add. (N, H', W', C) -> (N, *size, C)."""
-    places = _places(size, window, stride, padding)
     gx = _empty_or_zeros(g, size, window, stride, padding)
-    tiles = _tiles(window, stride, padding)
     # g where the mask says so, else 0: a product of g's bits and 0 or 1, exact where inf * 0 is not.
     bits = np.dtype(f"i{g.itemsize}")
+    if _tiles(window, stride, padding):  # all positions at once
+        (kh, kw), (N, Ho, Wo, C) = window, g.shape
+        inside = gx.view(bits)[:, : Ho * kh, : Wo * kw]
+        targets = inside.reshape(N, Ho, kh, Wo, kw, C).transpose(2, 4, 0, 1, 3, 5)  # kh kw N Ho Wo C
+        positions = np.arange(kh * kw, dtype=index.dtype).reshape(kh, kw, 1, 1, 1, 1)
+        for n in _blocks(gx):
+            mask = np.equal(index[n], positions, out=empty((kh, kw, *index[n].shape), np.bool_))
+            np.multiply(g[n].view(bits), mask.view(np.int8), out=targets[:, :, n])
+        return gx
     for n in _blocks(gx):
-        for k, (out, at) in enumerate(places):
+        for k, (out, at) in enumerate(_places(size, window, stride, padding)):
             mask = (index[n][out] == k).view(np.int8)
             target = gx[n][at]
-            if tiles:
-                np.multiply(g[n][out].view(bits), mask, out=target.view(bits))
-            else:
-                target += (g[n][out].view(bits) * mask).view(g.dtype)
+            target += (g[n][out].view(bits) * mask).view(g.dtype)
     return gx
 
 
