@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -178,15 +179,16 @@ class Threads:
         from concurrent.futures import wait  # here, not above: `import minigraph` stays cheap
 
         lock = threading.Lock()
-        numbers = iter(range(n))  # shared by the threads: next() of a range is atomic under CPython
+        numbers = itertools.count()  # shared by the threads: its next() is atomic, with the interpreter lock or without
         waiting: dict[int, Any] = {}
         errors: dict[int, BaseException] = {}
+        stop = n - 1  # the last number to start with
         collected = 0
 
         def work() -> None:
-            nonlocal collected
+            nonlocal collected, stop
             for i in numbers:
-                if errors and min(errors) < i:
+                if i > stop:
                     return
                 try:
                     result = task(i)
@@ -196,7 +198,9 @@ class Threads:
                             collect(waiting.pop(collected))
                             collected += 1
                 except BaseException as error:
-                    errors[i] = error
+                    with lock:
+                        errors[i] = error
+                        stop = min(stop, i)
                     return
 
         with _one_blas_thread():
@@ -207,7 +211,7 @@ class Threads:
                 # One not started yet has nothing left to do, and never starts if this is itself a thread of the pool.
                 wait(f for f in futures if not f.cancel())
             except BaseException as error:  # Ctrl-C outside of a task
-                errors[-1] = error  # which no further one passes
+                errors[-1], stop = error, -1
                 wait(f for f in futures if not f.cancel())
         if errors:
             raise errors[min(errors)]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Context-local flags, so that threads and async tasks do not switch each other's recording off.
 RECORD, ANOMALY, NESTED = 1, 2, 4
 flags: ContextVar[int] = ContextVar("minigraph_flags", default=RECORD)
-next_id = itertools.count(1).__next__  # atomic under CPython: any number of threads may record
+next_id = itertools.count(1).__next__  # atomic, so any number of threads may record
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 

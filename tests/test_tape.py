@@ -352,7 +352,7 @@ def work():
     x.grad.sum().backward()
     print("done")
 
-threading.stack_size(256 * 1024)                        # freeing recurses in C, if it does
+threading.stack_size(1024 * 1024)                       # freeing recurses in C, if it does
 thread = threading.Thread(target=work)
 thread.start()
 thread.join()

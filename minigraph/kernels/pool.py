@@ -19,7 +19,7 @@ Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 Places = list[tuple[tuple[slice, ...], tuple[slice, ...]]]
 
-BLOCK = 1 << 20  # bytes of map in a block: half of a 2 MiB second-level cache
+BLOCK = 1 << 21  # bytes of map in a block: shorter ones make threads wait for the interpreter more often
 
 
 def max_pool(
