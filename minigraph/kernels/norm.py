@@ -51,7 +51,7 @@ def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         square = np.zeros(channels)
         shift = _repeat(mean.astype(x.dtype), wide)
         for block in _blocks(wide):
-            d = wide[block] - shift
+            d = np.subtract(wide[block], shift, out=empty(wide[block].shape, x.dtype))
             square += _fold(_column_dots(d, d), channels)
         var = square / n
     return mean.astype(x.dtype), var.astype(x.dtype)

@@ -56,11 +56,12 @@ def _find(x: np.ndarray, y: np.ndarray, places: Places, index: np.ndarray, padde
     if padded or len(places) == 1:
         index.fill(len(places) > 1)
     for k, (out, at) in enumerate(reversed(places[:-1])):
+        below = np.less(x[at], y[out], out=empty(y[out].shape, np.bool_))
         if k:
             index += 1
-            index[out] *= (x[at] < y[out]).view(np.uint8)
+            index[out] *= below.view(np.uint8)
         else:
-            index[out] = x[at] < y[out]
+            index[out] = below
 
 
 def max_pool_scatter(

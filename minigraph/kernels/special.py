@@ -31,7 +31,7 @@ def silu(x: np.ndarray) -> np.ndarray:
     """x / (1 + e^-x), any shape, within a rounding of x: computed as h + h tanh(h), h = x / 2, the faster form."""
 
     def step(x: np.ndarray, y: np.ndarray) -> None:
-        h = x * 0.5
+        h = np.multiply(x, 0.5, out=empty(x.shape, x.dtype))
         np.tanh(h, out=y)
         y *= h
         y += h
@@ -43,8 +43,8 @@ def silu_grad(g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """g times the slope of silu at x: (1 + t) (1 + h (1 - t)) / 2 with h = x / 2 and t = tanh(h)."""
 
     def step(g: np.ndarray, x: np.ndarray, gx: np.ndarray) -> None:
-        h = x * 0.5
-        t = np.tanh(h)
+        h = np.multiply(x, 0.5, out=empty(x.shape, x.dtype))
+        t = np.tanh(h, out=empty(x.shape, x.dtype))
         np.subtract(1, t, out=gx)
         gx *= h
         gx += 1
@@ -64,7 +64,7 @@ def softplus(x: np.ndarray) -> np.ndarray:
         np.negative(y, out=y)
         np.exp(y, out=y)
         np.log1p(y, out=y)
-        y += np.maximum(x, 0)
+        y += np.maximum(x, 0, out=empty(x.shape, x.dtype))
 
     return _apply(step, x)
 
@@ -104,11 +104,12 @@ def erf(x: np.ndarray) -> np.ndarray:
 
 def _erf(x: np.ndarray, y: np.ndarray) -> None:
     end, c, coefficients = _erf_series(x.dtype)
-    z = np.abs(x)
+    z, u, w = (empty(x.shape, x.dtype) for _ in range(3))
+    np.abs(x, out=z)
     np.minimum(z, end, out=z)
-    u = z * (2 / end)
+    np.multiply(z, 2 / end, out=u)
     u -= 1
-    w = np.full_like(z, coefficients[-1])
+    w.fill(coefficients[-1])
     for a in coefficients[-2::-1]:  # Horner: r
         w *= u
         w += a
