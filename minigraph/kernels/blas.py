@@ -7,7 +7,9 @@ from functools import lru_cache
 import numpy as np
 
 # OpenBLAS multiplies small matrices where they lie and copies the panels of larger ones first. At 64 to 256 rows, which
-# is what a block of a convolution has, the copies cost more than they save: 140 to 150 against 100 to 115 GFLOP/s.
+# is what a block of a convolution has, the copies cost more than they save: 140 to 150 against 100 to 115 GFLOP/s. So
+# they do, even more, for a few long rows of short sums, which is what Winograd's transforms are: 160 to 195 against 40
+# to 120.
 UNPACKED = 100**3  # multiplications below which nothing is copied
 ROWS, COLUMNS = 32, 64  # of a piece
 LEAST = 8  # rows or columns that are worth a piece
@@ -18,8 +20,11 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     m, inner = a.shape[-2:]
     n = b.shape[-1]
     if m * n * inner > UNPACKED:
-        columns = _divisor(n, COLUMNS)
-        rows = _divisor(m, min(ROWS, UNPACKED // (columns * inner)))
+        if m <= COLUMNS and inner <= COLUMNS:
+            rows, columns = m, _divisor(n, UNPACKED // (m * inner))
+        else:
+            columns = _divisor(n, COLUMNS)
+            rows = _divisor(m, min(ROWS, UNPACKED // (columns * inner)))
         a = a.reshape(*a.shape[:-2], m // rows, 1, rows, inner)
         b = b.reshape(*b.shape[:-2], 1, inner, n // columns, columns).swapaxes(-3, -2)
         out = out.reshape(*out.shape[:-2], m // rows, rows, n // columns, columns).swapaxes(-3, -2)

@@ -124,12 +124,12 @@ class Plan:
         rows = empty(w.shape, w.dtype)  # reshape alone would put a transposed w into fresh memory
         rows[...] = w
         U = empty((*self.a, *w.shape[2:]), w.dtype)
-        np.matmul(self.G, rows.reshape(self.G.shape[1], -1), out=U.reshape(len(self.G), -1))
+        product(self.G, rows.reshape(self.G.shape[1], -1), out=U.reshape(len(self.G), -1))
         return U
 
     def weights_adjoint(self, gU: np.ndarray, gw: np.ndarray) -> None:
         """gw[...] = G^T gU G: (a, a, C, K) -> (r, r, C, K)."""
-        np.matmul(self.G.T, gU.reshape(len(self.G), -1), out=gw.reshape(self.G.shape[1], -1))
+        product(self.G.T, gU.reshape(len(self.G), -1), out=gw.reshape(self.G.shape[1], -1))
 
     def to_points(self, x: np.ndarray, matrices: list[Bands]) -> np.ndarray:
         """P x P^T or S x S^T: a map (n, H, W, C) at the points (a, tiles, a, C), tiles along n, down and across.
@@ -142,7 +142,7 @@ class Plan:
         x = x.reshape(n, H, W * C)
         half = empty((n, Th * ah, W * C), x.dtype)
         for rows, columns, matrix in down:
-            np.matmul(matrix, x[:, columns], out=half[:, rows])
+            product(matrix, x[:, columns], out=half[:, rows])
         half = half.reshape(n, Th, ah, W, C)
         V = empty((ah, n, Th, Tw * aw, C), x.dtype)
         out = V.transpose(1, 2, 0, 3, 4)  # n Th ah (Tw aw) C
@@ -161,7 +161,7 @@ class Plan:
             np.matmul(matrix, V[:, :, :, columns], out=half[:, :, :, rows])
         half, y = half.reshape(n, Th * ah, W * C), y.reshape(n, H, W * C)
         for rows, columns, matrix in down:
-            np.matmul(matrix, half[:, columns], out=y[:, rows])
+            product(matrix, half[:, columns], out=y[:, rows])
 
 
 plan = lru_cache(maxsize=256)(Plan)
