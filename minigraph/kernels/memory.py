@@ -7,10 +7,14 @@ any view of that, holds another one, so nothing has to be returned. Of the free 
 much too large it takes the one used last, which may still be in cache. Each thread has its own pool: no lock is needed.
 
 Blocks begin at a cache line: with AVX-512 a ufunc that writes into the cache is twice as fast there as 16 bytes beside.
+And each begins at another place in its page (cache colouring, Bonwick 1994). The C library has all large blocks begin
+at the same, where they compete for the same sets of the cache, and where a processor that compares no more than the
+place in the page takes a load for one that has to wait for a store: W2 of the benchmarks took 3% longer.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from sys import getrefcount
@@ -21,7 +25,11 @@ from numpy.typing import DTypeLike
 SMALL = 1 << 16  # bytes below which malloc recycles well itself
 SPARE = 2  # times the size asked for that a block may have
 IDLE = 10_000  # requests that a free block may sleep through; then the next new block drives it out
-LINE = 64  # bytes of a cache line
+LINE, PAGE = 64, 4096  # bytes of a cache line, and of a page of memory
+COLOUR = 17 * LINE  # from one block's place in its page to the next one's: all of its lines have their turn
+
+
+_colours = itertools.count(step=COLOUR)
 
 
 class _Block:
@@ -29,8 +37,8 @@ class _Block:
 
     def __init__(self, size: int):
         self.size = size
-        self.memory = np.empty(size + LINE, np.uint8)
-        self.start = -self.memory.__array_interface__["data"][0] % LINE
+        self.memory = np.empty(size + PAGE, np.uint8)
+        self.start = (next(_colours) - self.memory.__array_interface__["data"][0]) % PAGE
         self.taken = 0  # the last request that it served
 
 

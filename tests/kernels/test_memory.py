@@ -57,3 +57,8 @@ def test_shape_dtype_and_alignment(shape, dtype):
     a = memory.empty(shape, dtype)
     assert a.shape == shape and a.dtype == dtype and a.flags.c_contiguous and a.flags.writeable
     assert a.nbytes < memory.SMALL or address(a) % memory.LINE == 0
+
+
+def test_blocks_begin_all_over_a_page():
+    blocks = [memory.empty((1 << 17,), np.uint8) for _ in range(memory.PAGE // memory.LINE)]
+    assert {address(a) % memory.PAGE for a in blocks} == set(range(0, memory.PAGE, memory.LINE))
