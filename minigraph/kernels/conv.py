@@ -11,8 +11,8 @@ Left to itself (`algorithm=None`) a 3x3 kernel goes to Winograd from `FEW` chann
 output pixel on one core, forward + both gradients, 32 float32 maps of 16x16 (`benchmarks/algorithms.py`):
 
     channels     3->16    8->8  12->12  16->16  24->24  32->32   16->64   64->64
-    im2col         160     174     294     348     632     762      796     2330
-    winograd       156     138     162     176     325     323      407      908
+    im2col          67      85     137     159     298     355      384     1109
+    winograd        83      80      91      99     187     180      213      483
 
 Maps of 8x8 and 32x32 cross over below 8 channels too.
 """
