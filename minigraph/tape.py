@@ -313,7 +313,10 @@ _ours: dict[str, bool] = {}  # by file name: is the file one of this package
 
 def user_frame() -> tuple[CodeType, int]:
     """The innermost frame outside this package, as (code, instruction): cheap to keep, holds no local variable."""
-    frame: Any = sys._getframe(3)  # 1 is Primitive.apply, 2 its caller in this package
+    try:
+        frame: Any = sys._getframe(3)  # 1 is Primitive.apply, 2 its caller in this package
+    except ValueError:  # which a thread or an exit handler called directly
+        frame = sys._getframe(2)
     while True:
         code = frame.f_code
         ours = _ours.get(code.co_filename)

@@ -450,3 +450,15 @@ def test_max_pool_keeps_a_byte_an_output_and_only_where_it_is_recorded():
     assert tape.records(x) and not tape.records(x.data) and not tape.records(x.detach())
     with mg.no_grad():
         assert not tape.records(x)
+
+
+def test_operations_that_nothing_called():
+    """The lowest frame of a thread of the system's, or of an exit handler."""
+    code = """
+import atexit, numpy as np, minigraph as mg
+x = mg.Tensor(np.ones(2), requires_grad=True)
+atexit.register(x.__mul__, 2.0)
+atexit.register(mg.exp, x)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (run.stderr, run.returncode) == ("", 0)
