@@ -211,7 +211,8 @@ class Threads:
                 # One not started yet has nothing left to do, and never starts if this is itself a thread of the pool.
                 wait(f for f in futures if not f.cancel())
             except BaseException as error:  # Ctrl-C outside of a task
-                errors[-1], stop = error, -1
+                with lock:
+                    errors[-1], stop = error, -1
                 wait(f for f in futures if not f.cancel())
         if errors:
             raise errors[min(errors)]

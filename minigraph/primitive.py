@@ -95,10 +95,10 @@ class Primitive:
         return f
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.apply(*args, **kwargs)
+        return self._apply(*args, **kwargs)
 
-    def apply(self, *args: Any, **kwargs: Any) -> Any:
-        """The call itself. A Tensor's operators come here directly: `user_frame` starts at the caller's caller."""
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        """The call itself. A Tensor's operators come here directly; `user_frame` skips the caller, theirs or `__call__`."""
         values: list[Any] = []
         parents: list[Node | None] = []
         tensors = traced = False

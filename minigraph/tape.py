@@ -314,7 +314,7 @@ _ours: dict[str, bool] = {}  # by file name: is the file one of this package
 def user_frame() -> tuple[CodeType, int]:
     """The innermost frame outside this package, as (code, instruction): cheap to keep, holds no local variable."""
     try:
-        frame: Any = sys._getframe(3)  # 1 is Primitive.apply, 2 its caller in this package
+        frame: Any = sys._getframe(3)  # 1 is Primitive._apply, 2 its caller in this package
     except ValueError:  # which a thread or an exit handler called directly
         frame = sys._getframe(2)
     while True:

@@ -161,46 +161,46 @@ class Tensor:
     # ------------------------------------------------------------ operators
 
     def __add__(self, other: Any) -> Tensor:
-        return ops.add.apply(self, other)
+        return ops.add._apply(self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return ops.add.apply(other, self)
+        return ops.add._apply(other, self)
 
     def __sub__(self, other: Any) -> Tensor:
-        return ops.subtract.apply(self, other)
+        return ops.subtract._apply(self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return ops.subtract.apply(other, self)
+        return ops.subtract._apply(other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return ops.multiply.apply(self, other)
+        return ops.multiply._apply(self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return ops.multiply.apply(other, self)
+        return ops.multiply._apply(other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return ops.divide.apply(self, other)
+        return ops.divide._apply(self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.divide.apply(other, self)
+        return ops.divide._apply(other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return ops.power.apply(self, other)
+        return ops.power._apply(self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return ops.power.apply(other, self)
+        return ops.power._apply(other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul.apply(self, other)
+        return ops.matmul._apply(self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul.apply(other, self)
+        return ops.matmul._apply(other, self)
 
     def __mod__(self, other: Any) -> Tensor:
-        return ops.remainder.apply(self, other)
+        return ops.remainder._apply(self, other)
 
     def __rmod__(self, other: Any) -> Tensor:
-        return ops.remainder.apply(other, self)
+        return ops.remainder._apply(other, self)
 
     def __floordiv__(self, other: Any) -> Tensor:
         return Tensor(np.floor_divide(_constant(self, "//"), _constant(other, "//")))
@@ -218,13 +218,13 @@ class Tensor:
         return Tensor(np.round(_constant(self, "round"), digits))
 
     def __neg__(self) -> Tensor:
-        return ops.negative.apply(self)
+        return ops.negative._apply(self)
 
     def __pos__(self) -> Tensor:
         return self
 
     def __abs__(self) -> Tensor:
-        return ops.abs.apply(self)
+        return ops.abs._apply(self)
 
     def __invert__(self) -> np.ndarray:
         return ~self.data

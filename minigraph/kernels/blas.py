@@ -7,11 +7,12 @@ from functools import lru_cache
 import numpy as np
 
 # OpenBLAS multiplies small matrices where they lie and copies the panels of larger ones first. At 64 to 256 rows, which
-# is what a block of a convolution has, the copies cost more than they save: 140 to 150 against 100 to 115 GFLOP/s. So
-# they do, even more, for a few long rows of short sums, which is what Winograd's transforms are: 160 to 195 against 40
-# to 120.
+# is what a block of a convolution has, the copies cost more than they save: 100 to 115 GFLOP/s whole, 140 to 150 in
+# pieces (on an Intel Xeon). They cost even more for a few long rows of short sums, as in Winograd's transforms: 40 to
+# 120 whole, 160 to 195 in pieces (on an AMD EPYC).
 UNPACKED = 100**3  # multiplications below which nothing is copied
 ROWS, COLUMNS = 32, 64  # of a piece
+SHORT = 64  # rows, and numbers in a sum, up to which the pieces are as long as may be
 LEAST = 8  # rows or columns that are worth a piece
 
 
@@ -20,7 +21,7 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     m, inner = a.shape[-2:]
     n = b.shape[-1]
     if m * n * inner > UNPACKED:
-        if m <= COLUMNS and inner <= COLUMNS:
+        if m <= SHORT and inner <= SHORT:
             rows, columns = m, _divisor(n, UNPACKED // (m * inner))
         else:
             columns = _divisor(n, COLUMNS)

@@ -197,7 +197,7 @@ def _weight_grad(
     """gw, and where it takes nothing more, with `bias`, the gradient of the bias: that of the weight of a 1."""
     kh, kw, Cg, K = w_shape
     g = np.ascontiguousarray(g)
-    ones = bias and _thin(w_shape)
+    ones = bias and _thin(w_shape) and g.dtype.itemsize >= 4  # a sum over the map needs more digits than float16's
     gw = np.zeros((groups, kh * kw * Cg + ones, K // groups), g.dtype)
     for n, cols in _columns(x, w_shape, g.shape[1:3], stride, padding, dilation, groups, ones):
         gw += np.matmul(cols.swapaxes(2, 3), _group_pixels(g[n], cols, groups)).sum(0)

@@ -8,8 +8,8 @@ much too large it takes the one used last, which may still be in cache. Each thr
 
 Blocks begin at a cache line: with AVX-512 a ufunc that writes into the cache is twice as fast there as 16 bytes beside.
 And each begins at another place in its page (cache colouring, Bonwick 1994). The C library has all large blocks begin
-at the same, where they compete for the same sets of the cache, and where a processor that compares no more than the
-place in the page takes a load for one that has to wait for a store: W2 of the benchmarks took 3% longer.
+at the same, where they compete for the same sets of the cache, and where a processor that compares only the low 12 bits
+of addresses has a load wait for a store to another array: without this, W2 of the benchmarks took 3% longer.
 """
 
 from __future__ import annotations

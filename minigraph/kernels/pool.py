@@ -3,7 +3,8 @@
 `window` and `stride` are pairs, `padding` is `((top, bottom), (left, right))`; there is an output for each window that
 fits the padded map. Position (i, j) of all windows, numbered k = i * kw + j, is a strided view of the map, so a kernel
 is a loop over kh * kw positions, each step one ufunc over channel vectors: windows are not copied, nor is the map
-padded. The batch is walked in blocks that stay in cache between the steps.
+padded. Where windows tile the map, all positions together are another view of it. The batch is walked in blocks that
+stay in cache, the second or third level, between the steps.
 """
 
 from __future__ import annotations

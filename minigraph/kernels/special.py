@@ -1,6 +1,6 @@
 """Elementwise functions whose plain formula overflows, loses digits, or passes over memory too often.
 
-None warns on finite input. Arrays are walked in chunks that stay in cache between the steps.
+None warns on finite input. Arrays are walked in chunks that stay in cache, the third level's, between the steps.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ faster than NumPy could copy the tiles out of the map and back.
 
 The error, as the largest difference over the largest value, with r = 3 and 64 channels, in float32: 7e-7 for m = 2,
 3e-6 for m = 3 and 4, 1.2e-5 for m = 5 and 6 (im2col: 9e-7); in float64 less than 2.2e-14. An infinity or a NaN in the
-map or the bias makes NaN of every output that shares a band with it, in both directions.
+map or the bias makes NaN of every output that shares a band with it, in both directions; one in g, of its channel of
+the gradient of the bias.
 """
 
 from __future__ import annotations

@@ -293,3 +293,10 @@ def test_winograd_error(m, dtype):
     scale = 1 if dtype == np.float32 else 2.0**-29
     for got, expected in zip((y, gx, gw), want, strict=True):
         assert np.abs(got - expected).max() <= ERRORS[m] * scale * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("channels", [3, 16])
+def test_the_gradient_of_a_bias_adds_up_more_digits_than_float16_has(channels):
+    g, x = np.full((500, 8, 8, 4), 0.01, np.float16), np.ones((500, 8, 8, channels), np.float16)
+    gb = conv.conv2d_grads(g, x, None, (8, 8), (3, 3), padding=SAME, bias=True)[2]
+    np.testing.assert_allclose(gb, 500 * 64 * float(g[0, 0, 0, 0]), rtol=1e-3)

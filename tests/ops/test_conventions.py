@@ -154,3 +154,17 @@ def test_a_list_of_weights_has_the_dtype_of_x_and_an_array_keeps_its_own():
     x, w = np.ones((1, 4, 4, 2), np.float32), np.ones((3, 3, 2, 3), np.float32)
     assert mg.conv2d(x, w, [0.5, 0.0, 1.0]).dtype == np.float32
     assert mg.conv2d(x, w, np.zeros(3)).dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_relu_of_large_arrays_too(dtype):
+    """Which go another way: values, NaN and infinities, the gradient, and x as it was."""
+    x = np.random.default_rng(0).standard_normal((300, 400)).astype(dtype)
+    x[0, :5] = [np.nan, -np.nan, np.inf, -np.inf, 0]
+    for a in (x, x.T, x[::-2, ::3], x[:2, :3]):
+        before = a.copy()
+        y, pullback = mg.vjp(mg.relu, a)
+        np.testing.assert_array_equal(y, np.maximum(a, 0))
+        np.testing.assert_array_equal(pullback(np.ones_like(a))[0], a > 0)
+        np.testing.assert_array_equal(a, before)
+        assert y.dtype == dtype
