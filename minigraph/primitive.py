@@ -98,7 +98,7 @@ class Primitive:
         return self._apply(*args, **kwargs)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        """The call itself. A Tensor's operators come here directly; `user_frame` skips the caller, them or `__call__`."""
+        """The call itself. Operators of Tensor come here directly; `user_frame` skips them as it does `__call__`."""
         values: list[Any] = []
         parents: list[Node | None] = []
         tensors = traced = False
