@@ -67,7 +67,7 @@ class Node:
     """
 
     __slots__ = ("args", "call", "dtype", "grad", "id", "kwargs", "op", "parents", "shape", "sums", "y")
-    grad: Any  # set on leaves only
+    grad: Any  # of leaves: recorded nodes, which do not come through __init__, have none
     sums: Any  # set by `remember` only
 
     def __init__(
@@ -90,6 +90,7 @@ class Node:
         self.kwargs = kwargs
         self.y = y
         self.call = call
+        self.grad = None
 
     @property
     def ndim(self) -> int:

@@ -39,10 +39,7 @@ class Tensor:
                 f"Tensor: requires_grad needs a floating dtype, got {array.dtype}; pass dtype=np.float32"
             )
         self.data = array
-        self.node = None
-        if requires_grad:
-            self.node = Node(None, array.shape, array.dtype)
-            self.node.grad = None
+        self.node = Node(None, array.shape, array.dtype) if requires_grad else None
 
     @staticmethod
     def of(data: np.ndarray, node: Node | None) -> Tensor:

@@ -27,8 +27,6 @@ SPARE = 2  # times the size asked for that a block may have
 IDLE = 10_000  # requests that a free block may sleep through; then the next new block drives it out
 LINE, PAGE = 64, 4096  # bytes of a cache line, and of a page of memory
 COLOUR = 17 * LINE  # from one block's place in its page to the next one's: all of its lines have their turn
-
-
 _colours = itertools.count(step=COLOUR)
 
 

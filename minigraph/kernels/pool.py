@@ -81,8 +81,9 @@ def max_pool_scatter(
             mask = np.equal(index[n], positions, out=empty((kh, kw, *index[n].shape), np.bool_))
             np.multiply(g[n].view(bits), mask.view(np.int8), out=targets[:, :, n])
         return gx
+    places = _places(size, window, stride, padding)
     for n in _blocks(gx):
-        for k, (out, at) in enumerate(_places(size, window, stride, padding)):
+        for k, (out, at) in enumerate(places):
             mask = (index[n][out] == k).view(np.int8)
             target = gx[n][at]
             target += (g[n][out].view(bits) * mask).view(g.dtype)
