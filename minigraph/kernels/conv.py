@@ -14,7 +14,7 @@ output pixel on one core, forward + both gradients, 32 float32 maps of 16x16 (`b
     im2col          67      85     137     159     298     355      384     1109
     winograd        83      80      91      99     187     180      213      483
 
-Maps of 8x8 and 32x32 cross over below 8 channels too.
+Maps of 8x8 cross over below 8 channels, those of 32x32 between 8 and 12 (`--size`).
 """
 
 from __future__ import annotations
