@@ -29,8 +29,8 @@ Every step is linear, so the gradients are the transposed steps in reverse order
     weight:  gU[p] = V[p]^T @ Q[p],   gw = G^T gU G
     bias:    the sum of Q over the tiles, at the point where the forward adds it (ONE)
 
-P and S are banded, and multiplied band by band: more multiplications than tile by tile, but in products that BLAS does
-faster than NumPy could copy the tiles out of the map and back.
+P and S are banded, and multiplied band by band, all bands of a height in one call: more multiplications than tile by
+tile, but in products that BLAS does faster than NumPy could copy the tiles out of the map and back.
 
 The error, as the largest difference over the largest value, with r = 3 and 64 channels, in float32: 7e-7 for m = 2,
 3e-6 for m = 3 and 4, 1.2e-5 for m = 5 and 6 (im2col: 9e-7); in float64 less than 2.2e-14. An infinity or a NaN in the
@@ -54,13 +54,16 @@ Pair = tuple[int, int]
 Shape = tuple[int, ...]
 Padding = tuple[Pair, Pair]
 Matrix = list[list[Fraction]]
-Bands = list[tuple[slice, slice, np.ndarray]]
+# Rows of a banded matrix, as bands that one product takes together: which rows; the first column of the first band, and
+# how many columns further right each next one begins; the bands (count, height, width). Other entries are zero.
+Bands = list[tuple[slice, int, int, np.ndarray]]
 
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-1/2", "-2", "1/2")))  # of the orders tried, the least error
 ONE = POINTS.index(Fraction(1))  # there A is 1 for every output: what is added at this point is added to all of them
 # (F(1, 2) has no such point, but its row 1, infinity, is 1 as well)
 LARGEST = len(POINTS) + 1  # the largest a = m + r - 1: the points, and infinity
-BAND = 16  # rows of a band: fewer are thin products, more have more zeros; from 12 to 24 the time is the same
+PIECE, CALL = 64, 128  # what a product and a call cost beside it, in entries of a band: from trials of W1 and W2
+MOST = 32  # bands in a call: longer calls gain nothing
 TILES = 128  # in a block of images: more leave the second-level cache, fewer are thin products
 
 
@@ -140,15 +143,10 @@ class Plan:
         n, H, W, C = x.shape
         (Th, Tw), (ah, aw) = self.tiles, self.a
         down, across = matrices
-        x = x.reshape(n, H, W * C)
         half = empty((n, Th * ah, W * C), x.dtype)
-        for rows, columns, matrix in down:
-            product(matrix, x[:, columns], out=half[:, rows])
-        half = half.reshape(n, Th, ah, W, C)
+        _transform(x.reshape(n, H, W * C), down, half)
         V = empty((ah, n, Th, Tw * aw, C), x.dtype)
-        out = V.transpose(1, 2, 0, 3, 4)  # n Th ah (Tw aw) C
-        for rows, columns, matrix in across:
-            np.matmul(matrix, half[:, :, :, columns], out=out[:, :, :, rows])
+        _transform(half.reshape(n, Th, ah, W, C), across, V.transpose(1, 2, 0, 3, 4))  # n Th ah (Tw aw) C
         return V.reshape(ah, -1, aw, C)
 
     def to_map(self, V: np.ndarray, matrices: list[Bands], y: np.ndarray) -> None:
@@ -156,41 +154,96 @@ class Plan:
         n, H, W, C = y.shape
         (Th, Tw), (ah, aw) = self.tiles, self.a
         down, across = matrices
-        V = V.reshape(ah, n, Th, Tw * aw, C).transpose(1, 2, 0, 3, 4)  # n Th ah (Tw aw) C
         half = empty((n, Th, ah, W, C), V.dtype)
-        for rows, columns, matrix in across:
-            np.matmul(matrix, V[:, :, :, columns], out=half[:, :, :, rows])
-        half, y = half.reshape(n, Th * ah, W * C), y.reshape(n, H, W * C)
-        for rows, columns, matrix in down:
-            product(matrix, half[:, columns], out=y[:, rows])
+        _transform(V.reshape(ah, n, Th, Tw * aw, C), across, half.transpose(2, 0, 1, 3, 4))  # ah n Th W C
+        _transform(half.reshape(n, Th * ah, W * C), down, y.reshape(n, H, W * C))
 
 
 plan = lru_cache(maxsize=256)(Plan)
 
 
-def _bands(block: np.ndarray, tiles: int, step: int, before: int, size: int, transposed: bool = False) -> Bands:
-    """(rows, columns, matrix[rows, columns]) for every BAND rows or so; outside of the columns they are zero.
+def _transform(x: np.ndarray, bands: Bands, out: np.ndarray) -> None:
+    """out[...] = matrix @ x for a matrix in bands: x contiguous, (..., columns, n) -> (..., rows, n)."""
+    x = np.ascontiguousarray(x)
+    *strides, line, entry = x.strides
+    for rows, first, step, pieces in bands:
+        count, height, width = pieces.shape
+        # What each band multiplies is a window of x. np.ndarray makes the view in a tenth of as_strided's time.
+        shape = (*x.shape[:-2], count, width, x.shape[-1])
+        windows = np.ndarray(shape, x.dtype, x, first * line, (*strides, step * line, line, entry))
+        product(pieces, windows, out=out[..., rows, :].reshape(*out.shape[:-2], count, height, out.shape[-1]))
 
-    The matrix is (tiles a, size), with `block` (a, b) at row t a and column t step - before for each tile t; or its
-    transpose. It is not made as a whole: that would take the square of a long side.
+
+def _bands(block: np.ndarray, tiles: int, step: int, before: int, size: int, transposed: bool = False) -> Bands:
+    """The matrix (tiles a, size) with `block` (a, b) at row t a and column t step - before for each tile t, in bands.
+
+    Or its transpose. It is never made as a whole: that would take the square of a long side. Of the heights that bands
+    may have, the one whose products cost least is taken.
     """
+    n = size if transposed else tiles * len(block)
+    heights = range(min(n, 6), min(n, 16) + 1)
+    cuts = (_cut(block, tiles, step, before, size, transposed, height) for height in heights)
+    return min(cuts, key=lambda bands: sum(_cost(*pieces.shape) for *_, pieces in bands))
+
+
+def _cost(count: int, height: int, width: int) -> int:
+    """Of a call for `count` bands, in entries of their matrices; BLAS takes eight rows at a time."""
+    return CALL + count * (PIECE + -(-height // 8) * 8 * width)
+
+
+def _cut(
+    block: np.ndarray, tiles: int, step: int, before: int, size: int, transposed: bool, height: int
+) -> Bands:
+    """Bands of `height` rows and the rows left over; neighbours share a call where that costs less: see `Bands`."""
     a, b = block.shape
-    n = size if transposed else tiles * a
-    bands = []
-    for part in np.array_split(np.arange(n), max(1, math.ceil(n / BAND - 0.5))):
-        start, stop = int(part[0]), int(part[-1]) + 1
+    n, m = (size, tiles * a) if transposed else (tiles * a, size)
+    groups: list[list[tuple[int, np.ndarray]]] = []  # of (first column, band)
+    for start in range(0, n, height):
+        stop = min(start + height, n)
         if transposed:
-            first, last = max(0, (start + before - b) // step + 1), min(tiles, (stop - 1 + before) // step + 1)
-            piece, left = _piece(block, step, before, first, last, start, stop).T, first * a
+            low, high = max(0, (start + before - b) // step + 1), min(tiles, (stop - 1 + before) // step + 1)
+            piece, left = _piece(block, step, before, low, high, start, stop).T, low * a
         else:
-            first, last = start // a, -(-stop // a)
-            left, right = max(0, first * step - before), min(size, (last - 1) * step - before + b)
-            piece = _piece(block, step, before, first, last, left, right)[start - first * a : stop - first * a]
+            low, high = start // a, -(-stop // a)
+            left, right = max(0, low * step - before), min(size, (high - 1) * step - before + b)
+            piece = _piece(block, step, before, low, high, left, right)[start - low * a : stop - low * a]
         (used,) = np.nonzero(piece.any(0))
-        some = slice(used[0], used[-1] + 1) if len(used) else slice(0, 0)
-        columns = slice(left + some.start, left + some.stop)
-        bands.append((slice(start, stop), columns, np.ascontiguousarray(piece[:, some])))
+        some = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0)
+        band = [(min(left, m) + some.start, piece[:, some])]
+        if groups and len(groups[-1]) < MOST and stop - start == height:
+            joined = [*groups[-1], *band]
+            if _group_cost(joined, m) <= _group_cost(groups[-1], m) + _group_cost(band, m):
+                groups[-1] = joined
+                continue
+        groups.append(band)
+    bands, start = [], 0
+    for group in groups:
+        first, apart, width = _spacing(group, m)
+        stack = np.zeros((len(group), len(group[0][1]), width), block.dtype)
+        for k, (left, piece) in enumerate(group):
+            at = left - first - k * apart
+            stack[k, :, at : at + piece.shape[1]] = piece
+        stop = min(start + len(group) * height, n)
+        bands.append((slice(start, stop), first, apart, stack))
+        start = stop
     return bands
+
+
+def _group_cost(group: list[tuple[int, np.ndarray]], size: int) -> int:
+    return _cost(len(group), len(group[0][1]), _spacing(group, size)[2])
+
+
+def _spacing(group: list[tuple[int, np.ndarray]], size: int) -> tuple[int, int, int]:
+    """(first, step, width) of the narrowest evenly spaced ranges of columns, one around each band."""
+    last = len(group) - 1
+    ranges = []
+    for step in range((group[-1][0] - group[0][0]) // max(1, last) + 2):
+        first = min(left - k * step for k, (left, _) in enumerate(group))
+        width = max(left + piece.shape[1] - k * step for k, (left, piece) in enumerate(group)) - first
+        if first >= 0 and first + last * step + width <= size:  # as for step 0 it is
+            ranges.append((width, first, step))
+    width, first, step = min(ranges)
+    return first, step, width
 
 
 def _piece(block: np.ndarray, step: int, before: int, first: int, last: int, left: int, right: int) -> np.ndarray:
