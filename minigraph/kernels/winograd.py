@@ -63,7 +63,7 @@ ONE = POINTS.index(Fraction(1))  # there A is 1 for every output: what is added 
 # (F(1, 2) has no such point, but its row 1, infinity, is 1 as well)
 LARGEST = len(POINTS) + 1  # the largest a = m + r - 1: the points, and infinity
 PIECE, CALL = 64, 128  # what a product and a call cost beside it, in entries of a band: from trials of W1 and W2
-MOST = 32  # bands in a call: longer calls gain nothing
+MOST = 32  # bands in a call, so that a plan's time grows with the side of the map, not with its square
 TILES = 128  # in a block of images: more leave the second-level cache, fewer are thin products
 
 
@@ -168,7 +168,7 @@ def _transform(x: np.ndarray, bands: Bands, out: np.ndarray) -> None:
     *strides, line, entry = x.strides
     for rows, first, step, pieces in bands:
         count, height, width = pieces.shape
-        # What each band multiplies is a window of x. np.ndarray makes the view in a tenth of as_strided's time.
+        # What each band multiplies is a window of x. np.ndarray makes the view in a seventh of as_strided's time.
         shape = (*x.shape[:-2], count, width, x.shape[-1])
         windows = np.ndarray(shape, x.dtype, x, first * line, (*strides, step * line, line, entry))
         product(pieces, windows, out=out[..., rows, :].reshape(*out.shape[:-2], count, height, out.shape[-1]))
@@ -254,7 +254,7 @@ def _piece(block: np.ndarray, step: int, before: int, first: int, last: int, lef
         for q in range(b):
             if left <= (column := t * step - before + q) < right:
                 piece[t - first, :, column - left] = block[:, q]
-    return piece.reshape(-1, piece.shape[2])
+    return piece.reshape(len(piece) * a, piece.shape[2])
 
 
 def forward(

@@ -235,6 +235,37 @@ def test_long_sides_take_no_more_than_their_share():
     np.testing.assert_allclose(y[0, 1:-1, 1:-1], 72, rtol=1e-5)
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(
+    ("n", "m", "before"), [(1, 2, 1), (5, 3, 0), (16, 4, 1), (31, 5, 9), (9, 4, 20), (61, 5, -2), (300, 4, 1)]
+)
+def test_bands_are_the_matrix(n, m, before, transposed):
+    """Those of a matrix written entry by entry; of a long side they leave most zeros out."""
+    rng = np.random.default_rng(0)
+    a, tiles = m + 2, -(-n // m)
+    block = rng.standard_normal((a, a))
+    matrix = np.zeros((tiles * a, n))
+    for t, i, q in np.ndindex(tiles, a, a):
+        if 0 <= (column := t * m - before + q) < n:
+            matrix[t * a + i, column] = block[i, q]
+    matrix = matrix.T if transposed else matrix
+    bands = winograd._bands(block, tiles, m, before, n, transposed)
+    x = rng.standard_normal((2, matrix.shape[1], 3))
+    out = np.full((2, len(matrix), 3), np.nan)
+    winograd._transform(x, bands, out)
+    np.testing.assert_allclose(out, matrix @ x, rtol=1e-12, atol=1e-12)
+    if n > 50:
+        assert sum(pieces.size for *_, pieces in bands) < 6 * np.count_nonzero(matrix)
+        assert len(bands) < 10
+
+
+def test_padding_wider_than_a_tile():
+    c = case(N=1, size=(9, 9), C=8, K=8, padding=((20, 20), (9, 0)))
+    x, w, g = arrays(c)
+    for winograd_, im2col in zip(run(x, w, g, c, "winograd"), run(x, w, g, c, "im2col"), strict=True):
+        np.testing.assert_allclose(winograd_, im2col, atol=1e-11)
+
+
 def test_float16_has_the_error_of_float16():
     c = case(N=2, size=(15, 15), C=32, K=32)
     x, w, _ = arrays(c)
