@@ -20,40 +20,29 @@ CHAIN = 256  # rows summed in the array's own dtype before the sum moves to floa
 
 def column_sums(x: np.ndarray) -> np.ndarray:
     """The sum over all axes but the last: (..., C) -> (C,)."""
-    wide = _wide(x)
-    whole = len(wide) // CHAIN * CHAIN
-    chains = np.ones(CHAIN, x.dtype) @ wide[:whole].reshape(-1, CHAIN, wide.shape[1])
-    total = chains.sum(0, dtype=np.float64) + _column_sums(wide[whole:])
-    return _fold(total, x.shape[-1]).astype(x.dtype)
+    return _sums(_wide(x), x.shape[-1]).astype(x.dtype)
 
 
 def add_channels(y: np.ndarray, bias: np.ndarray) -> None:
     """A contiguous y (..., W, C) += bias (C,), along rows of W C: short rows are slow to broadcast along."""
     rows = y.reshape(*y.shape[:-2], -1)
-    rows += np.tile(bias, y.shape[-2])
+    rows += _repeat(bias, y.shape[-2])
 
 
 def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and (biased) variance over all axes but the last: (..., C) -> (C,), (C,). At least one row.
 
-    One pass sums x and x^2. E[x^2] - mean^2 multiplies rounding errors by 1 + mean^2 / variance, so where that is
+    The sums of x and x^2 give E[x^2] - mean^2, which multiplies rounding errors by 1 + mean^2 / variance: where that is
     more than 17 for any channel, a second pass sums (x - mean)^2.
     """
     wide = _wide(x)
     channels, n = x.shape[-1], x.size // x.shape[-1]
-    total, square = np.zeros((2, channels))
-    for block in _blocks(wide):
-        total += _fold(_column_sums(wide[block]), channels)
-        square += _fold(_column_dots(wide[block], wide[block]), channels)
-    mean = total / n
-    var = square / n - mean * mean
+    mean = _sums(wide, channels) / n
+    var = _sums(wide, channels, wide) / n - mean * mean
     if not (mean * mean <= 16 * var).all():  # not: a NaN takes the careful way too
-        square = np.zeros(channels)
-        shift = _repeat(mean.astype(x.dtype), wide)
-        for block in _blocks(wide):
-            d = np.subtract(wide[block], shift, out=empty(wide[block].shape, x.dtype))
-            square += _fold(_column_dots(d, d), channels)
-        var = square / n
+        shift = _repeat(mean.astype(x.dtype), wide.shape[1] // channels)
+        d = np.subtract(wide, shift, out=empty(wide.shape, x.dtype))
+        var = _sums(d, channels, d) / n
     return mean.astype(x.dtype), var.astype(x.dtype)
 
 
@@ -69,7 +58,8 @@ def batch_norm(
     b = -mean * a if bias is None else bias - mean * a
     wide = _wide(x)
     y = empty(wide.shape, x.dtype)
-    a, b = _repeat(a, wide), _repeat(b, wide)
+    k = wide.shape[1] // len(a)
+    a, b = _repeat(a, k), _repeat(b, k)
     for block in _blocks(wide):
         np.multiply(wide[block], a, out=y[block])
         y[block] += b
@@ -96,17 +86,14 @@ def batch_norm_grad(
         x, mean = x - mean, np.zeros_like(mean)
     wide, wide_g = _wide(x), _wide(g)
     channels, n = x.shape[-1], x.size // x.shape[-1]
-    g_bias, products = np.zeros((2, channels))
-    for block in _blocks(wide):
-        g_bias += _fold(_column_sums(wide_g[block]), channels)
-        products += _fold(_column_dots(wide_g[block], wide[block]), channels)
-    g_scale = inv_std * (products - mean * g_bias)
+    g_bias = _sums(wide_g, channels)
+    g_scale = inv_std * (_sums(wide_g, channels, wide) - mean * g_bias)
     r = -inv_std * g_scale / n
     s = -g_bias / n - r * mean
     if not need_x:
         return None, g_scale.astype(x.dtype), g_bias.astype(x.dtype)
     a = inv_std if scale is None else inv_std * scale
-    a, r, s = (_repeat(v.astype(x.dtype), wide) for v in (a, r, s))
+    a, r, s = (_repeat(v.astype(x.dtype), wide.shape[1] // channels) for v in (a, r, s))
     gx = empty(wide.shape, x.dtype)
     for block in _blocks(wide):
         out = gx[block]
@@ -132,23 +119,32 @@ def _wide(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).reshape(-1, k * channels)
 
 
-def _repeat(v: np.ndarray, wide: np.ndarray) -> np.ndarray:
-    return np.tile(v, wide.shape[1] // len(v))
+def _repeat(v: np.ndarray, k: int) -> np.ndarray:
+    """k copies of v in a row: np.tile in a fifth of its time."""
+    out = np.empty((k, len(v)), v.dtype)
+    out[...] = v
+    return out.reshape(-1)
 
 
-def _fold(v: np.ndarray, channels: int) -> np.ndarray:
-    """The columns of a wide view summed to channels."""
-    return v.reshape(-1, channels).sum(0, dtype=np.float64)
+def _sums(wide: np.ndarray, channels: int, factor: np.ndarray | None = None) -> np.ndarray:
+    """The columns of a wide view, or of its product with another, summed to channels, in float64: (C,).
 
-
-def _column_sums(a: np.ndarray) -> np.ndarray:
-    return np.ones(len(a), a.dtype) @ a  # BLAS sums columns several times faster than np.sum(axis=0)
-
-
-def _column_dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.einsum("nc,nc->c", a, b)  # no array of products
+    CHAIN rows at a time are summed in the array's own dtype: by BLAS, several times faster than np.sum(axis=0), or in
+    one pass by einsum, without an array of products.
+    """
+    total = np.zeros(channels)
+    whole = len(wide) // CHAIN * CHAIN
+    for rows, length in ((slice(0, whole), CHAIN), (slice(whole, None), len(wide) - whole)):
+        if len(a := wide[rows]):
+            a = a.reshape(-1, length, wide.shape[1])
+            if factor is None:
+                sums = np.ones(length, a.dtype) @ a
+            else:
+                sums = np.einsum("bnc,bnc->bc", a, factor[rows].reshape(a.shape))
+            total += sums.reshape(-1, channels).sum(0, dtype=np.float64)
+    return total
 
 
 def _blocks(wide: np.ndarray) -> Iterator[slice]:
-    step = max(1, min(CHAIN, BLOCK // (wide.shape[1] * wide.itemsize)))
+    step = max(1, BLOCK // (wide.shape[1] * wide.itemsize))
     return (slice(i, i + step) for i in range(0, len(wide), step))

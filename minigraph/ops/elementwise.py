@@ -10,6 +10,7 @@ import numpy as np
 from ..kernels import special
 from ..kernels.memory import SMALL, empty
 from ..primitive import primitive
+from ..tape import Node
 from ..tensor import Tensor
 
 
@@ -300,13 +301,12 @@ def silu(x):
 
 
 @silu.vjp
-def _(g, _y, x):  # with s = sigmoid(x): s + x s (1 - s)
-    return special.silu_grad(g, x)
-
-
-@silu.define_composite
-def _(x):
-    return x * sigmoid(x)
+def _(g, y, _x, *, saved):  # with s = sigmoid(x), which is saved: s + x s (1 - s) = s + y (1 - s)
+    if type(g) is not Tensor:
+        return special.silu_grad(g, y, saved)
+    # To be differentiated in turn: s is recorded as what it is, the sigmoid of x.
+    s = Tensor.of(saved, Node(sigmoid, saved.shape, saved.dtype, [_x], [_x], y=saved, call=y.node.call))
+    return g * (s + y * (1 - s))
 
 
 @primitive
