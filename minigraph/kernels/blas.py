@@ -15,21 +15,47 @@ ROWS, COLUMNS = 32, 64  # of a piece
 SHORT = 64  # rows, and numbers in a sum, up to which the pieces are as long as may be
 LEAST = 8  # rows or columns that are worth a piece
 
+Product = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """out[...] = a @ b, (..., m, l) @ (..., l, n) -> (..., m, n), in pieces where the whole is large."""
+    np.matmul(*pieces(a, b, out))
+
+
+def pieces(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Product:
+    """Views of the arrays for which np.matmul(a, b, out) does `product`, to be made once for many products."""
     m, inner = a.shape[-2:]
     n = b.shape[-1]
-    if m * n * inner > UNPACKED:
-        if m <= SHORT and inner <= SHORT:
-            rows, columns = m, _divisor(n, UNPACKED // (m * inner))
-        else:
-            columns = _divisor(n, COLUMNS)
-            rows = _divisor(m, min(ROWS, UNPACKED // (columns * inner)))
-        a = a.reshape(*a.shape[:-2], m // rows, 1, rows, inner)
-        b = b.reshape(*b.shape[:-2], 1, inner, n // columns, columns).swapaxes(-3, -2)
-        out = out.reshape(*out.shape[:-2], m // rows, rows, n // columns, columns).swapaxes(-3, -2)
-    np.matmul(a, b, out=out)
+    if m * n * inner <= UNPACKED:
+        return a, b, out
+    if m <= SHORT and inner <= SHORT:
+        rows, columns = m, _divisor(n, UNPACKED // (m * inner))
+    else:
+        columns = _divisor(n, COLUMNS)
+        rows = _divisor(m, min(ROWS, UNPACKED // (columns * inner)))
+    b = b.reshape(*b.shape[:-1], n // columns, columns).swapaxes(-3, -2)
+    return _cut(a, b, out, rows)
+
+
+def panels(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape (..., n / columns, l, columns) in which (..., l, n) has each piece's columns side by side in memory."""
+    columns = _divisor(shape[-1], COLUMNS)
+    return (*shape[:-2], shape[-1] // columns, shape[-2], columns)
+
+
+def panel_pieces(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Product:
+    """As `pieces`, with b in panels, a tenth faster where l and n are large."""
+    rows = _divisor(a.shape[-2], UNPACKED // (b.shape[-2] * b.shape[-1]))
+    return _cut(a, b, out, rows)
+
+
+def _cut(a: np.ndarray, b: np.ndarray, out: np.ndarray, rows: int) -> Product:
+    """(..., m, l), b in panels, (..., m, n) -> (..., m / rows, 1, rows, l), (..., 1, panels), (..., pieces of out)."""
+    m, columns = a.shape[-2], b.shape[-1]
+    a = a.reshape(*a.shape[:-2], m // rows, 1, rows, a.shape[-1])
+    out = out.reshape(*out.shape[:-2], m // rows, rows, out.shape[-1] // columns, columns).swapaxes(-3, -2)
+    return a, b[..., None, :, :, :], out
 
 
 @lru_cache(maxsize=1024)

@@ -41,13 +41,13 @@ the gradient of the bias.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
 
-from .blas import product
+from .blas import Product, panel_pieces, panels, pieces, product
 from .memory import empty
 
 Pair = tuple[int, int]
@@ -118,16 +118,19 @@ class Plan:
         self.S, self.St = [_bands(*x) for x in S], [_bands(*x, transposed=True) for x in S]
         self.G = np.kron(*G).astype(dtype)  # vec(G w G^T) = kron(G, G) vec(w)
 
-    def blocks(self, n: int) -> Iterator[slice]:
-        """Slices of n images, each of about TILES tiles."""
-        step = max(1, TILES // max(1, math.prod(self.tiles)))
-        return (slice(i, min(i + step, n)) for i in range(0, n, step))
+    def blocks(self, n: int) -> list[tuple[slice, int]]:
+        """n images in blocks of about TILES tiles: (those in blocks of one size, that size), and the block left over."""
+        size = -(-n // max(1, round(n * math.prod(self.tiles) / TILES)))
+        whole = n - n % max(1, size)
+        runs = [(slice(0, whole), size), (slice(whole, n), n - whole)]
+        return [(images, count) for images, count in runs if images.start < images.stop]
 
     def weights(self, w: np.ndarray) -> np.ndarray:
-        """U = G w G^T: (r, r, C, K) -> (a, a, C, K)."""
-        rows = empty(w.shape, w.dtype)  # reshape alone would put a transposed w into fresh memory
-        rows[...] = w
-        U = empty((*self.a, *w.shape[2:]), w.dtype)
+        """U = G w G^T: (r, r, C, K) -> (a, a, C, K), in the panels of `multiply`."""
+        shape = panels(w.shape)
+        rows = empty(shape, w.dtype)
+        rows[...] = w.reshape(*w.shape[:-1], shape[-3], shape[-1]).swapaxes(-3, -2)
+        U = empty((*self.a, *shape[2:]), w.dtype)
         product(self.G, rows.reshape(self.G.shape[1], -1), out=U.reshape(len(self.G), -1))
         return U
 
@@ -135,43 +138,50 @@ class Plan:
         """gw[...] = G^T gU G: (a, a, C, K) -> (r, r, C, K)."""
         product(self.G.T, gU.reshape(len(self.G), -1), out=gw.reshape(self.G.shape[1], -1))
 
-    def to_points(self, x: np.ndarray, matrices: list[Bands]) -> np.ndarray:
-        """P x P^T or S x S^T: a map (n, H, W, C) at the points (a, tiles, a, C), tiles along n, down and across.
+    def scratch(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For a block of a map x (blocks, n, H, W, C): half of its transform, down only, and the whole of it, at the points.
 
-        With row i of every tile together, the tiles of a point (i, j) are evenly spaced: a matrix (tiles, C) to BLAS.
+        That is (a, tiles, a, C), tiles along n, down and across. With row i of every tile together, those of a point
+        (i, j) are evenly spaced: a matrix (tiles, C) to BLAS.
         """
-        n, H, W, C = x.shape
-        (Th, Tw), (ah, aw) = self.tiles, self.a
-        down, across = matrices
-        half = empty((n, Th * ah, W * C), x.dtype)
-        _transform(x.reshape(n, H, W * C), down, half)
-        V = empty((ah, n, Th, Tw * aw, C), x.dtype)
-        _transform(half.reshape(n, Th, ah, W, C), across, V.transpose(1, 2, 0, 3, 4))  # n Th ah (Tw aw) C
-        return V.reshape(ah, -1, aw, C)
+        (_, n, _, W, C), (Th, Tw), (ah, aw) = x.shape, self.tiles, self.a
+        return empty((n, Th, ah, W, C), x.dtype), empty((ah, n * Th * Tw, aw, C), x.dtype)
 
-    def to_map(self, V: np.ndarray, matrices: list[Bands], y: np.ndarray) -> None:
-        """y[...] = S^T V S or P^T V P, the adjoint of `to_points`: (a, tiles, a, C) -> y (n, H, W, C)."""
-        n, H, W, C = y.shape
-        (Th, Tw), (ah, aw) = self.tiles, self.a
+    def to_points(
+        self, x: np.ndarray, matrices: list[Bands], half: np.ndarray, V: np.ndarray
+    ) -> tuple[list[Product], list[Product]]:
+        """P x P^T or S x S^T as products: those that take x (blocks, n, H, W, C) to half of it, b[i] for block i, the rest to V."""
+        n, Th, ah, W, C = half.shape
         down, across = matrices
-        half = empty((n, Th, ah, W, C), V.dtype)
-        _transform(V.reshape(ah, n, Th, Tw * aw, C), across, half.transpose(2, 0, 1, 3, 4))  # ah n Th W C
-        _transform(half.reshape(n, Th * ah, W * C), down, y.reshape(n, H, W * C))
+        first = _transform(x.reshape(len(x), n, -1, W * C), down, half.reshape(n, Th * ah, W * C))
+        V = V.reshape(ah, n, Th, -1, C).transpose(1, 2, 0, 3, 4)  # n Th ah (Tw aw) C
+        return first, _transform(half, across, V)
+
+    def to_map(
+        self, V: np.ndarray, matrices: list[Bands], half: np.ndarray, y: np.ndarray
+    ) -> tuple[list[Product], list[Product]]:
+        """The adjoint of `to_points`, S^T V S or P^T V P: the products to half of it, and those to y, out[i] for block i."""
+        n, Th, ah, W, C = half.shape
+        down, across = matrices
+        first = _transform(V.reshape(ah, n, Th, -1, C), across, half.transpose(2, 0, 1, 3, 4))  # ah n Th W C
+        return first, _transform(half.reshape(n, Th * ah, W * C), down, y.reshape(len(y), n, -1, W * C))
 
 
 plan = lru_cache(maxsize=256)(Plan)
 
 
-def _transform(x: np.ndarray, bands: Bands, out: np.ndarray) -> None:
-    """out[...] = matrix @ x for a matrix in bands: x contiguous, (..., columns, n) -> (..., rows, n)."""
-    x = np.ascontiguousarray(x)
+def _transform(x: np.ndarray, bands: Bands, out: np.ndarray) -> list[Product]:
+    """The products of out[...] = matrix @ x for a matrix in bands: x contiguous, (..., columns, n) -> (..., rows, n)."""
     *strides, line, entry = x.strides
-    for rows, first, step, pieces in bands:
-        count, height, width = pieces.shape
+    products = []
+    for rows, first, step, matrices in bands:
+        count, height, width = matrices.shape
         # What each band multiplies is a window of x. np.ndarray makes the view in a seventh of as_strided's time.
         shape = (*x.shape[:-2], count, width, x.shape[-1])
         windows = np.ndarray(shape, x.dtype, x, first * line, (*strides, step * line, line, entry))
-        product(pieces, windows, out=out[..., rows, :].reshape(*out.shape[:-2], count, height, out.shape[-1]))
+        target = out[..., rows, :].reshape(*out.shape[:-2], count, height, out.shape[-1])
+        products.append(pieces(matrices, windows, target))
+    return products
 
 
 def _bands(block: np.ndarray, tiles: int, step: int, before: int, size: int, transposed: bool = False) -> Bands:
@@ -261,14 +271,23 @@ def forward(
     x: np.ndarray, w: np.ndarray, padding: Padding, tile: Pair, bias: np.ndarray | None = None
 ) -> np.ndarray:
     """conv2d with stride 1: x (N, H, W, C), w (rh, rw, C, K), bias (K,) -> (N, Ho, Wo, K)."""
+    x = np.ascontiguousarray(x)
     p = plan(x.shape[1:3], w.shape[:2], padding, tile, x.dtype)
     U = p.weights(w)
     y = empty((len(x), *p.outputs, w.shape[3]), x.dtype)
-    for n in p.blocks(len(x)):
-        M = _multiply(p.to_points(x[n], p.P), U)
-        if bias is not None:
-            M[ONE, :, ONE] += bias
-        p.to_map(M, p.St, y[n])
+    for images, n in p.blocks(len(x)):
+        xs, ys = _in_blocks(x[images], n), _in_blocks(y[images], n)
+        half, V = p.scratch(xs)
+        half_y, M = p.scratch(ys)
+        to_half, to_V = p.to_points(xs, p.P, half, V)
+        to_half_y, to_y = p.to_map(M, p.St, half_y, ys)
+        for i in range(len(xs)):
+            _run((a, b[i], out) for a, b, out in to_half)
+            _run([*to_V, _multiply(V, U, M)])
+            if bias is not None:
+                M[ONE, :, ONE] += bias
+            _run(to_half_y)
+            _run((a, b, out[i]) for a, b, out in to_y)
     return y
 
 
@@ -286,37 +305,63 @@ def gradients(
 
     V is computed again: to keep it from the forward takes 2.25 times the memory of x (m = 4).
     """
+    g = np.ascontiguousarray(g)
     p = plan(x_shape[1:3], w_shape[:2], padding, tile, g.dtype)
     gx = gw = gb = None
     if w is not None:
         Ut = p.weights(w.swapaxes(2, 3))
         gx = empty(x_shape, g.dtype)
     if x is not None:
+        x = np.ascontiguousarray(x)
         gw = empty(w_shape, g.dtype)
         gU = empty((*p.a, *w_shape[2:]), g.dtype)
         if not len(g):
             gU.fill(0)
     if bias:
         gb = np.zeros(w_shape[3])
-    for n in p.blocks(len(g)):
-        Q = p.to_points(g[n], p.S)
+    for images, n in p.blocks(len(g)):
+        gs = _in_blocks(g[images], n)
+        half_g, Q = p.scratch(gs)
+        g_to_half, g_to_Q = p.to_points(gs, p.S, half_g, Q)
         if gx is not None:
-            p.to_map(_multiply(Q, Ut), p.Pt, gx[n])
+            gxs = _in_blocks(gx[images], n)
+            half, D = p.scratch(gxs)
+            D_to_half, half_to_gx = p.to_map(D, p.Pt, half, gxs)
         if x is not None:
-            V = p.to_points(x[n], p.P)
-            part = gU if n.start == 0 else empty(gU.shape, g.dtype)
-            product(V.transpose(0, 2, 3, 1), Q.swapaxes(1, 2), out=part)  # (C, tiles) @ (tiles, K) a point
-            if part is not gU:
-                gU += part
-        if gb is not None:
-            gb += np.ones(Q.shape[1], g.dtype) @ Q[ONE, :, ONE]
+            xs = _in_blocks(x[images], n)
+            half, V = (half, D) if gx is not None else p.scratch(xs)  # D is done with before V
+            x_to_half, half_to_V = p.to_points(xs, p.P, half, V)
+        for i in range(len(gs)):
+            _run((a, b[i], out) for a, b, out in g_to_half)
+            _run(g_to_Q)
+            if gx is not None:
+                _run([_multiply(Q, Ut, D), *D_to_half])
+                _run((a, b, out[i]) for a, b, out in half_to_gx)
+            if x is not None:
+                _run((a, b[i], out) for a, b, out in x_to_half)
+                _run(half_to_V)
+                first = images.start == i == 0
+                part = gU if first else empty(gU.shape, g.dtype)
+                product(V.transpose(0, 2, 3, 1), Q.swapaxes(1, 2), out=part)  # (C, tiles) @ (tiles, K) a point
+                if not first:
+                    gU += part
+            if gb is not None:
+                gb += np.ones(Q.shape[1], g.dtype) @ Q[ONE, :, ONE]
     if gw is not None:
         p.weights_adjoint(gU, gw)
     return gx, gw, gb if gb is None else gb.astype(g.dtype)
 
 
-def _multiply(V: np.ndarray, U: np.ndarray) -> np.ndarray:
-    """V[i, :, j] @ U[i, j] for each point: (a, tiles, a, C), (a, a, C, K) -> (a, tiles, a, K)."""
-    M = empty((*V.shape[:3], U.shape[3]), V.dtype)
-    product(V.swapaxes(1, 2), U, out=M.swapaxes(1, 2))
-    return M
+def _in_blocks(x: np.ndarray, n: int) -> np.ndarray:
+    """(N, H, W, C) -> (N / n, n, H, W, C)."""
+    return x.reshape(len(x) // n, n, *x.shape[1:])
+
+
+def _multiply(V: np.ndarray, U: np.ndarray, M: np.ndarray) -> Product:
+    """M[i, :, j] = V[i, :, j] @ U[i, j] for each point: (a, tiles, a, C), (a, a, C, K) in panels, (a, tiles, a, K)."""
+    return panel_pieces(V.swapaxes(1, 2), U, M.swapaxes(1, 2))
+
+
+def _run(products: Iterable[Product]) -> None:
+    for a, b, out in products:
+        np.matmul(a, b, out)
