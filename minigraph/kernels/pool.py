@@ -20,7 +20,7 @@ Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 Places = list[tuple[tuple[slice, ...], tuple[slice, ...]]]
 
-BLOCK = 1 << 21  # bytes of map in a block: shorter ones make threads wait for the interpreter more often
+BLOCK = 1 << 22  # bytes of map in a block: shorter ones make threads wait for the interpreter more often
 
 
 def max_pool(

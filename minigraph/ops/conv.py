@@ -178,6 +178,8 @@ def _same_dtype(name: str, x: Any, *weights: Any) -> list[Any]:
     for what, v in zip("wb", arrays[1:], strict=False):
         if v.dtype.kind != "f":
             raise ValueError(f"{name}: {what} should be floating, got {v.dtype}")
+    if all(a.dtype == arrays[0].dtype for a in arrays):
+        return arrays
     wider = np.result_type(*(a.dtype for a in arrays))
     return [a if a.dtype == wider else astype(a, wider) for a in arrays]
 
