@@ -14,7 +14,7 @@ import numpy as np
 from .memory import empty
 
 WIDTH = 1024  # entries of a wide row, about
-BLOCK = 1 << 20  # bytes
+BLOCK = 1 << 21  # bytes
 CHAIN = 256  # rows summed in the array's own dtype before the sum moves to float64
 
 

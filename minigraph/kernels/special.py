@@ -12,7 +12,7 @@ import numpy as np
 
 from .memory import empty
 
-CHUNK = 1 << 20  # bytes of each operand: shorter ones make threads wait for the interpreter more often
+CHUNK = 1 << 21  # bytes of each operand: shorter ones make threads wait for the interpreter more often
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
