@@ -47,12 +47,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from .blas import Product, panel_pieces, panels, pieces, product
+from .blas import panel_pieces, panels, pieces, product
 from .memory import empty
 
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
 Padding = tuple[Pair, Pair]
+Step = tuple[np.ufunc, np.ndarray, np.ndarray, np.ndarray]  # f(a, b, out)
 Matrix = list[list[Fraction]]
 # Rows of a banded matrix, as bands that one product takes together: which rows; the first column of the first band, and
 # how many columns further right each next one begins; the bands (count, height, width). Other entries are zero.
@@ -64,6 +65,7 @@ ONE = POINTS.index(Fraction(1))  # there A is 1 for every output: what is added 
 LARGEST = len(POINTS) + 1  # the largest a = m + r - 1: the points, and infinity
 PIECE, CALL = 64, 128  # what a product and a call cost beside it, in entries of a band: from trials of W1 and W2
 MOST = 32  # bands in a call, so that a plan's time grows with the side of the map, not with its square
+GROUP = 1 << 21
 TILES = 128  # in a block of images: more leave the second-level cache, fewer are thin products
 
 
@@ -138,50 +140,74 @@ class Plan:
         """gw[...] = G^T gU G: (a, a, C, K) -> (r, r, C, K)."""
         product(self.G.T, gU.reshape(len(self.G), -1), out=gw.reshape(self.G.shape[1], -1))
 
-    def scratch(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For a block of a map x (blocks, n, H, W, C): half of its transform, down only, and the whole of it, at the points.
+    def groups(self, n: int, channels: int, itemsize: int) -> list[slice]:
+        """The rows of points that are taken together: as many as have about GROUP bytes at the points of n images."""
+        row = n * math.prod(self.tiles) * self.a[1] * channels * itemsize
+        count = max(1, round(self.a[0] * row / GROUP))
+        step = -(-self.a[0] // count)
+        return [slice(i, min(i + step, self.a[0])) for i in range(0, self.a[0], step)]
 
-        That is (a, tiles, a, C), tiles along n, down and across. With row i of every tile together, those of a point
-        (i, j) are evenly spaced: a matrix (tiles, C) to BLAS.
+    def half(self, x: np.ndarray) -> np.ndarray:
+        """Room for a block of a map x (blocks, n, H, W, C) transformed down only: row i of tile t as [:, t, i]."""
+        _, n, _, W, C = x.shape
+        return empty((n, self.tiles[0], self.a[0], W, C), x.dtype)
+
+    def points(self, x: np.ndarray, rows: int) -> np.ndarray:
+        """Room for a block of a map x (blocks, n, H, W, C) at `rows` rows of points: (rows, tiles, a, C).
+
+        The tiles are along n, down and across. With row i of every tile together, those of a point (i, j) are evenly
+        spaced: a matrix (tiles, C) to BLAS.
         """
-        (_, n, _, W, C), (Th, Tw), (ah, aw) = x.shape, self.tiles, self.a
-        return empty((n, Th, ah, W, C), x.dtype), empty((ah, n * Th * Tw, aw, C), x.dtype)
+        _, n, _, _, C = x.shape
+        return empty((rows, n * math.prod(self.tiles), self.a[1], C), x.dtype)
 
-    def to_points(
-        self, x: np.ndarray, matrices: list[Bands], half: np.ndarray, V: np.ndarray
-    ) -> tuple[list[Product], list[Product]]:
-        """P x P^T or S x S^T as products: those that take x (blocks, n, H, W, C) to half of it, b[i] for block i, the rest to V."""
+    def down(self, x: np.ndarray, matrix: Bands, half: np.ndarray) -> list[Step]:
+        """P x or S x: x (blocks, n, H, W, C) -> half, b[i] for block i."""
         n, Th, ah, W, C = half.shape
-        down, across = matrices
-        first = _transform(x.reshape(len(x), n, -1, W * C), down, half.reshape(n, Th * ah, W * C))
-        V = V.reshape(ah, n, Th, -1, C).transpose(1, 2, 0, 3, 4)  # n Th ah (Tw aw) C
-        return first, _transform(half, across, V)
+        return _transform(x.reshape(len(x), n, -1, W * C), matrix, half.reshape(n, Th * ah, W * C))
 
-    def to_map(
-        self, V: np.ndarray, matrices: list[Bands], half: np.ndarray, y: np.ndarray
-    ) -> tuple[list[Product], list[Product]]:
-        """The adjoint of `to_points`, S^T V S or P^T V P: the products to half of it, and those to y, out[i] for block i."""
+    def across(self, half: np.ndarray, matrix: Bands, rows: slice, V: np.ndarray) -> list[Step]:
+        """half P^T or half S^T at some rows of points: half -> V (rows, tiles, a, C)."""
+        n, Th, _, _, C = half.shape
+        V = V.reshape(len(V), n, Th, -1, C).transpose(1, 2, 0, 3, 4)  # n Th rows (Tw aw) C
+        return _transform(half, matrix, V, (slice(None), slice(None), rows))
+
+    def across_adjoint(self, V: np.ndarray, matrix: Bands, rows: slice, half: np.ndarray) -> list[Step]:
+        """V S or V P at some rows of points: V (rows, tiles, a, C) -> half."""
+        n, Th, _, _, C = half.shape
+        return _transform(V.reshape(len(V), n, Th, -1, C), matrix, half[:, :, rows].transpose(2, 0, 1, 3, 4))
+
+    def down_adjoint(self, half: np.ndarray, matrix: Bands, y: np.ndarray) -> list[Step]:
+        """S^T half or P^T half: half -> y (blocks, n, H, W, C), out[i] for block i."""
         n, Th, ah, W, C = half.shape
-        down, across = matrices
-        first = _transform(V.reshape(ah, n, Th, -1, C), across, half.transpose(2, 0, 1, 3, 4))  # ah n Th W C
-        return first, _transform(half.reshape(n, Th * ah, W * C), down, y.reshape(len(y), n, -1, W * C))
+        return _transform(half.reshape(n, Th * ah, W * C), matrix, y.reshape(len(y), n, -1, W * C))
 
 
 plan = lru_cache(maxsize=256)(Plan)
 
 
-def _transform(x: np.ndarray, bands: Bands, out: np.ndarray) -> list[Product]:
-    """The products of out[...] = matrix @ x for a matrix in bands: x contiguous, (..., columns, n) -> (..., rows, n)."""
+def _transform(x: np.ndarray, bands: Bands, out: np.ndarray, part: tuple[slice, ...] = ()) -> list[Step]:
+    """out[...] = matrix @ x[part] for a matrix in bands: x contiguous, (..., columns, n) -> (..., rows, n)."""
     *strides, line, entry = x.strides
-    products = []
+    steps = []
     for rows, first, step, matrices in bands:
         count, height, width = matrices.shape
         # What each band multiplies is a window of x. np.ndarray makes the view in a seventh of as_strided's time.
         shape = (*x.shape[:-2], count, width, x.shape[-1])
-        windows = np.ndarray(shape, x.dtype, x, first * line, (*strides, step * line, line, entry))
+        windows = np.ndarray(shape, x.dtype, x, first * line, (*strides, step * line, line, entry))[part]
         target = out[..., rows, :].reshape(*out.shape[:-2], count, height, out.shape[-1])
-        products.append(pieces(matrices, windows, target))
-    return products
+        steps.append((np.matmul, *pieces(matrices, windows, target)))
+    return steps
+
+
+def _multiply(V: np.ndarray, U: np.ndarray, M: np.ndarray) -> Step:
+    """M[i, :, j] = V[i, :, j] @ U[i, j] for each point: (rows, tiles, a, C), (rows, a, C, K) in panels."""
+    return (np.matmul, *panel_pieces(V.swapaxes(1, 2), U, M.swapaxes(1, 2)))
+
+
+def _run(steps: Iterable[Step]) -> None:
+    for ufunc, a, b, out in steps:
+        ufunc(a, b, out)
 
 
 def _bands(block: np.ndarray, tiles: int, step: int, before: int, size: int, transposed: bool = False) -> Bands:
@@ -277,17 +303,22 @@ def forward(
     y = empty((len(x), *p.outputs, w.shape[3]), x.dtype)
     for images, n in p.blocks(len(x)):
         xs, ys = _in_blocks(x[images], n), _in_blocks(y[images], n)
-        half, V = p.scratch(xs)
-        half_y, M = p.scratch(ys)
-        to_half, to_V = p.to_points(xs, p.P, half, V)
-        to_half_y, to_y = p.to_map(M, p.St, half_y, ys)
+        half, half_y = p.half(xs), p.half(ys)
+        groups = p.groups(n, sum(w.shape[2:]), x.itemsize)
+        rooms = p.points(xs, groups[0].stop), p.points(ys, groups[0].stop)
+        begin, steps, end = p.down(xs, p.P[0], half), [], p.down_adjoint(half_y, p.St[0], ys)
+        for rows in groups:
+            V, M = (room[: rows.stop - rows.start] for room in rooms)
+            steps += p.across(half, p.P[1], rows, V)
+            steps.append(_multiply(V, U[rows], M))
+            if bias is not None and rows.start <= ONE < rows.stop:
+                at_one = M[ONE - rows.start, :, ONE]
+                steps.append((np.add, at_one, bias, at_one))
+            steps += p.across_adjoint(M, p.St[1], rows, half_y)
         for i in range(len(xs)):
-            _run((a, b[i], out) for a, b, out in to_half)
-            _run([*to_V, _multiply(V, U, M)])
-            if bias is not None:
-                M[ONE, :, ONE] += bias
-            _run(to_half_y)
-            _run((a, b, out[i]) for a, b, out in to_y)
+            _run((f, a, b[i], out) for f, a, b, out in begin)
+            _run(steps)
+            _run((f, a, b, out[i]) for f, a, b, out in end)
     return y
 
 
@@ -319,34 +350,44 @@ def gradients(
             gU.fill(0)
     if bias:
         gb = np.zeros(w_shape[3])
+        one = np.empty(w_shape[3], g.dtype)
     for images, n in p.blocks(len(g)):
         gs = _in_blocks(g[images], n)
-        half_g, Q = p.scratch(gs)
-        g_to_half, g_to_Q = p.to_points(gs, p.S, half_g, Q)
+        groups = p.groups(n, sum(w_shape[2:]), g.itemsize)
+        most = groups[0].stop
+        half_g, room_Q = p.half(gs), p.points(gs, most)
+        begin, first, later, end = p.down(gs, p.S[0], half_g), [], [], []
         if gx is not None:
             gxs = _in_blocks(gx[images], n)
-            half, D = p.scratch(gxs)
-            D_to_half, half_to_gx = p.to_map(D, p.Pt, half, gxs)
+            half_gx, room = p.half(gxs), p.points(gxs, most)
+            end = p.down_adjoint(half_gx, p.Pt[0], gxs)
         if x is not None:
             xs = _in_blocks(x[images], n)
-            half, V = (half, D) if gx is not None else p.scratch(xs)  # D is done with before V
-            x_to_half, half_to_V = p.to_points(xs, p.P, half, V)
-        for i in range(len(gs)):
-            _run((a, b[i], out) for a, b, out in g_to_half)
-            _run(g_to_Q)
+            half_x, parts = p.half(xs), empty((most, *gU.shape[1:]), g.dtype)
+            room = p.points(xs, most) if gx is None else room  # the gradient at the points makes way for x there
+            begin += p.down(xs, p.P[0], half_x)
+        for rows in groups:
+            few = slice(rows.stop - rows.start)
+            Q = room_Q[few]
+            steps = p.across(half_g, p.S[1], rows, Q)
+            if gb is not None and rows.start <= ONE < rows.stop:
+                at_one = Q[ONE - rows.start, :, ONE]
+                steps += [(np.matmul, np.ones(len(at_one), g.dtype), at_one, one), (np.add, gb, one, gb)]
             if gx is not None:
-                _run([_multiply(Q, Ut, D), *D_to_half])
-                _run((a, b, out[i]) for a, b, out in half_to_gx)
+                D = room[few]
+                steps += [_multiply(Q, Ut[rows], D), *p.across_adjoint(D, p.Pt[1], rows, half_gx)]
+            first += steps
+            later += steps
             if x is not None:
-                _run((a, b[i], out) for a, b, out in x_to_half)
-                _run(half_to_V)
-                first = images.start == i == 0
-                part = gU if first else empty(gU.shape, g.dtype)
-                product(V.transpose(0, 2, 3, 1), Q.swapaxes(1, 2), out=part)  # (C, tiles) @ (tiles, K) a point
-                if not first:
-                    gU += part
-            if gb is not None:
-                gb += np.ones(Q.shape[1], g.dtype) @ Q[ONE, :, ONE]
+                V, part = room[few], parts[few]
+                to_V = p.across(half_x, p.P[1], rows, V)
+                both = V.transpose(0, 2, 3, 1), Q.swapaxes(1, 2)  # (C, tiles) @ (tiles, K) a point
+                first += [*to_V, (np.matmul, *pieces(*both, gU[rows]))]
+                later += [*to_V, (np.matmul, *pieces(*both, part)), (np.add, gU[rows], part, gU[rows])]
+        for i in range(len(gs)):
+            _run((f, a, b[i], out) for f, a, b, out in begin)
+            _run(later if images.start or i else first)
+            _run((f, a, b, out[i]) for f, a, b, out in end)
     if gw is not None:
         p.weights_adjoint(gU, gw)
     return gx, gw, gb if gb is None else gb.astype(g.dtype)
@@ -355,13 +396,3 @@ def gradients(
 def _in_blocks(x: np.ndarray, n: int) -> np.ndarray:
     """(N, H, W, C) -> (N / n, n, H, W, C)."""
     return x.reshape(len(x) // n, n, *x.shape[1:])
-
-
-def _multiply(V: np.ndarray, U: np.ndarray, M: np.ndarray) -> Product:
-    """M[i, :, j] = V[i, :, j] @ U[i, j] for each point: (a, tiles, a, C), (a, a, C, K) in panels, (a, tiles, a, K)."""
-    return panel_pieces(V.swapaxes(1, 2), U, M.swapaxes(1, 2))
-
-
-def _run(products: Iterable[Product]) -> None:
-    for a, b, out in products:
-        np.matmul(a, b, out)
