@@ -121,7 +121,7 @@ class Plan:
         self.G = np.kron(*G).astype(dtype)  # vec(G w G^T) = kron(G, G) vec(w)
 
     def blocks(self, n: int) -> list[tuple[slice, int]]:
-        """n images in blocks of about TILES tiles: (those in blocks of one size, that size), and the block left over."""
+        """n images in blocks of about TILES tiles: (those in blocks of one size, that size), and the one left over."""
         size = -(-n // max(1, round(n * math.prod(self.tiles) / TILES)))
         whole = n - n % max(1, size)
         runs = [(slice(0, whole), size), (slice(whole, n), n - whole)]
@@ -189,7 +189,7 @@ plan = lru_cache(maxsize=256)(Plan)
 def _transform(x: np.ndarray, bands: Bands, out: np.ndarray, part: tuple[slice, ...] = ()) -> list[Step]:
     """out[...] = matrix @ x[part] for a matrix in bands: x contiguous, (..., columns, n) -> (..., rows, n)."""
     *strides, line, entry = x.strides
-    steps = []
+    steps: list[Step] = []
     for rows, first, step, matrices in bands:
         count, height, width = matrices.shape
         # What each band multiplies is a window of x. np.ndarray makes the view in a seventh of as_strided's time.
