@@ -17,6 +17,9 @@ kept for the backward pass: the rule gets a stand-in that has only its shape and
 Gradients that share work can come as one function instead of a tuple: it takes a list of bools, which of them are
 needed, and returns the tuple.
 
+A rule with a keyword argument `out=None` gets g itself as `out` where nothing else needs g, and may write its result
+over it: no memory is fresher in the cache.
+
 A forward that returns `(value, saved)` hands `saved` to its rule as the keyword argument `saved`. Since nothing can be
 differentiated through `saved`, such a primitive may name a `composite`: the same function in other operations, which
 derivatives of higher order go through.
@@ -62,6 +65,7 @@ class Primitive:
         self.drops_rest = False  # the same for *args
         self.drops = False  # either, and no composite that would need all of them
         self.keeps_y = True
+        self.overwrites = False  # the rule can write over its g
         self.narrows = True  # results are held to the width of the inputs, see _narrow
         self.composite: Callable[..., Any] | None = None
 
@@ -73,8 +77,10 @@ class Primitive:
         same = tuple(n.removeprefix("_") for n in args) == wanted
         same &= bool(code.co_flags & 4) == bool(forward.co_flags & 4)  # *args in both or neither
         same &= rule.__defaults__ == self.forward.__defaults__
+        given, asked = _keywords(self.forward), _keywords(rule)
+        own = {"saved", "out"} & (asked.keys() - given.keys())  # of the rule alone
         if not (code.co_flags | forward.co_flags) & 8:  # neither has **kwargs
-            same &= _keywords(rule) == _keywords(self.forward)
+            same &= {n: default for n, default in asked.items() if n not in own} == given
         if not same:
             raise TypeError(
                 f"the rule of {self.name} should take (g, y) and then the forward's own arguments with their defaults, "
@@ -82,6 +88,7 @@ class Primitive:
             )
         self.rule = rule
         self.keeps_y = not names[1].startswith("_")
+        self.overwrites = "out" in own
         self.dropped = tuple(i for i, n in enumerate(args) if n.startswith("_"))
         if code.co_flags & 4:
             self.drops_rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount][0] == "_"
@@ -262,10 +269,10 @@ def custom_vjp(f: Callable[..., Any]) -> Primitive:
 
 
 def _keywords(f: Callable[..., Any]) -> dict[str, Any]:
-    """The keyword-only arguments and their defaults, but for `saved`."""
+    """The keyword-only arguments and their defaults."""
     code, defaults = f.__code__, f.__kwdefaults__ or {}
     names = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    return {n: defaults.get(n, inspect.Parameter.empty) for n in names if n != "saved"}
+    return {n: defaults.get(n, inspect.Parameter.empty) for n in names}
 
 
 def _narrow(y: Any, values: list[Any]) -> Any:

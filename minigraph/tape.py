@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import tree
+from .kernels.memory import take
 from .kernels.norm import column_sums
 
 if TYPE_CHECKING:
@@ -181,6 +182,7 @@ def backprop(
     on = RECORD | NESTED if create_graph else 0
     token = flags.set((flags.get() & ~(RECORD | NESTED)) | on)
     anomaly = flags.get() & ANOMALY
+    direct = not (create_graph or anomaly)  # the gradients are arrays that nobody looks at again
     try:
         for node, g in roots:
             grads[node] = grads[node] + g if node in grads else g
@@ -188,7 +190,15 @@ def backprop(
         heap = sorted((-node.id, node) for node in grads.keys() - found)
         while heap:
             node = heappop(heap)[1]
-            g = grads.pop(node)
+            op: Any = node.op
+            kwargs = node.kwargs
+            if op.overwrites and direct:
+                g = pulled = gp = total = None  # of the last node: they may refer to this one's gradient
+                g, alone = take(grads, node)
+                if alone:
+                    kwargs = {**(kwargs or {}), "out": g}
+            else:
+                g = grads.pop(node)
             try:
                 if node.args is None:
                     raise BackwardError(
@@ -197,12 +207,11 @@ def backprop(
                     )
                 if anomaly:
                     check_unchanged(node)
-                op: Any = node.op
                 if create_graph:
                     pulled = op.pull_tensors(node, g)
                 else:
                     y = node if node.y is None else node.y
-                    pulled = op.rule(g, y, *node.args, **node.kwargs) if node.kwargs else op.rule(g, y, *node.args)
+                    pulled = op.rule(g, y, *node.args, **kwargs) if kwargs else op.rule(g, y, *node.args)
                 if type(pulled) is not tuple:
                     if type(pulled) is FunctionType and pulled.__code__.co_argcount:  # gradients that share work
                         pulled = pulled([p is not None and p.id >= oldest for p in node.parents])

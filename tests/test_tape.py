@@ -463,3 +463,71 @@ atexit.register(mg.exp, x)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (run.stderr, run.returncode) == ("", 0)
+
+
+# ---------------------------------------------------------------- gradients that a rule may write over
+
+
+@pytest.fixture(params=[3, 100_000], ids=["small", "recycled"])
+def negate(request):
+    """-x, whose rule notes whether it was given its g to write over, and does so."""
+
+    @mg.custom_vjp
+    def negate(x):
+        return -x
+
+    @negate.vjp
+    def _(g, _y, _x, *, out=None):
+        negate.given.append(out is not None)
+        assert out is None or out is g
+        return -g if out is None else np.negative(g, out=out)
+
+    negate.given = []
+    negate.x = np.arange(1.0, 1 + request.param)
+    return negate
+
+
+def test_a_rule_writes_over_a_gradient_that_nobody_else_has(negate):
+    y, pullback = mg.vjp(lambda x: negate(negate(x * 2.0) * 3.0), negate.x)
+    given = np.ones_like(y)
+    (gx,) = pullback(given, retain_graph=True)
+    assert negate.given == [False, True]  # the first has the caller's own
+    np.testing.assert_array_equal(given, 1)
+    np.testing.assert_array_equal(gx, 6)
+    np.testing.assert_array_equal(pullback(given)[0], 6)
+    np.testing.assert_array_equal(gx, 6)
+
+
+def test_it_does_not_write_over_one_that_has_other_uses(negate):
+    kept = []
+
+    @mg.custom_vjp
+    def spy(x):
+        return x * 1.0
+
+    @spy.vjp
+    def _(g, _y, _x):
+        g = g * 1.0
+        kept.append(g)
+        return g
+
+    def f(x):
+        h = x * 2.0
+        return (h * 5.0 + negate(h)) * 3.0  # the sum hands one gradient to both; negate, the younger, has it first
+
+    (gx,) = mg.vjp(f, negate.x)[1](np.ones_like(negate.x))
+    np.testing.assert_array_equal(gx, 24)
+    mg.vjp(lambda x: spy(negate(spy(x))), negate.x)[1](np.ones_like(negate.x))
+    mg.vjp(lambda x: negate(x.reshape(1, -1)[0] * 1.0).reshape(-1, 1), negate.x)[1](np.ones((len(negate.x), 1)))
+    mg.grad(lambda x: mg.grad(lambda x: negate(x * x).sum())(x).sum())(negate.x)
+    with mg.detect_anomaly():
+        mg.grad(lambda x: negate(x * x).sum())(negate.x)
+    np.testing.assert_array_equal(kept[0], 1)
+    assert not any(negate.given)
+
+
+def test_the_result_of_a_rule_lives_on_when_the_next_one_writes(negate):
+    x, y = leaf(negate.x), leaf(negate.x)
+    (negate(x * y) * 2.0 + negate(negate(y) * x)).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, -2 * negate.x + negate.x)
+    np.testing.assert_array_equal(y.grad.data, -2 * negate.x + negate.x)

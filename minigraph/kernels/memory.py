@@ -18,6 +18,7 @@ import itertools
 import math
 import threading
 from sys import getrefcount
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -30,12 +31,16 @@ COLOUR = 17 * LINE  # from one block's place in its page to the next one's: all 
 _colours = itertools.count(step=COLOUR)
 
 
+class _Memory(np.ndarray):
+    """The bytes of a block: the base of the arrays in it but, as a type of its own, not that of their views."""
+
+
 class _Block:
     __slots__ = ("memory", "size", "start", "taken")
 
     def __init__(self, size: int):
         self.size = size
-        self.memory = np.empty(size + PAGE, np.uint8)
+        self.memory = _Memory(size + PAGE, np.uint8)
         self.start = (next(_colours) - self.memory.__array_interface__["data"][0]) % PAGE
         self.taken = 0  # the last request that it served
 
@@ -87,5 +92,24 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     return np.ndarray(shape, dtype, chosen.memory, chosen.start)
 
 
+def take(arrays: dict[Any, np.ndarray], key: Any) -> tuple[np.ndarray, bool]:
+    """`arrays.pop(key)`, and whether what is computed from it may be written over it.
+
+    That is so if nothing else is left that refers to the array or shares its memory, and it is contiguous.
+    """
+    a, base, references, of_base = _pop(arrays, key)
+    if references != ALONE or not a.flags.carray:
+        return a, False
+    return a, base is None or (type(base) is _Memory and of_base == ALONE_IN_BLOCK)
+
+
+def _pop(arrays: dict[Any, np.ndarray], key: Any) -> tuple[np.ndarray, Any, int, int]:
+    a = arrays.pop(key)
+    base = a.base
+    return a, base, getrefcount(a), getrefcount(base)
+
+
+# What `empty` and `_pop` count where nobody else holds a block, or an array in it; it depends on the interpreter.
 _block = _Block(1)
-FREE = getrefcount(_block.memory)  # references to memory that only its block holds, as `empty` counts them
+FREE = getrefcount(_block.memory)
+ALONE, ALONE_IN_BLOCK = _pop({0: np.ndarray(1, np.uint8, _block.memory)}, 0)[2:]

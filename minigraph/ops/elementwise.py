@@ -255,8 +255,9 @@ def relu(x):
 
 
 @relu.vjp
-def _(g, y, _x):
-    return gate(g, value(y) > 0)
+def _(g, y, _x, *, out=None):
+    positive = value(y) > 0
+    return gate(g, positive) if type(g) is Tensor else special.gate(g, positive, out)
 
 
 @primitive
@@ -387,20 +388,10 @@ def _(g, _y, condition, _a, _b):
     return None, lambda: gate(g, mask), lambda: gate(g, ~mask)
 
 
-_BYTE = np.dtype(np.int8)
-_BITS = {size: np.dtype(f"i{size}") for size in (2, 4, 8)}
-
-
 @primitive
 def gate(x, mask):
-    """x where `mask` (bools, no gradient goes to it), 0 elsewhere: `where(mask, x, 0)`, ten times as fast.
-
-    numpy.where branches at every entry. This is a product of x's bits with 1 or 0, which, unlike x * mask, is 0 also
-    where x is infinite or NaN.
-    """
-    x, mask = np.asarray(x), np.asarray(mask, bool)
-    bits = recycled(np.multiply, x.view(_BITS[x.itemsize]), mask.view(_BYTE))
-    return np.asarray(bits).view(x.dtype)
+    """x where `mask` (bools, no gradient goes to it), 0 elsewhere: `where(mask, x, 0)`, ten times as fast."""
+    return special.gate(np.asarray(x), np.asarray(mask, bool))
 
 
 @gate.vjp
