@@ -40,7 +40,7 @@ def apply(params: Params, state: Params, x: Any, *, train: bool) -> tuple[Any, P
     """Logits `(N, classes)` of the images x `(N, H, W, C)`."""
 
     def block(h: Any, p: Params) -> Any:
-        h = mg.relu(mg.conv2d(h, p["w"], p["b"], padding=1))  # (N, H, W, C) -> (N, H, W, K)
+        h = mg.relu(mg.conv2d(h, p["w"], p["b"], padding=1), inplace=True)  # (N, H, W, C) -> (N, H, W, K)
         return mg.max_pool(h, 2)  # (N, H, W, K) -> (N, H/2, W/2, K)
 
     h = block(x, params["conv1"])  # (N, 32, 32, 3) -> (N, 16, 16, 32)

@@ -92,13 +92,14 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     return np.ndarray(shape, dtype, chosen.memory, chosen.start)
 
 
-def take(arrays: dict[Any, np.ndarray], key: Any) -> tuple[np.ndarray, bool]:
+def take(arrays: dict[Any, np.ndarray], key: Any, others: int = 0) -> tuple[np.ndarray, bool]:
     """`arrays.pop(key)`, and whether what is computed from it may be written over it.
 
-    That is so if nothing else is left that refers to the array or shares its memory, and it is contiguous.
+    That is so if nothing is left, but for `others` references, that refers to the array or shares its memory, and it is
+    contiguous.
     """
     a, base, references, of_base = _pop(arrays, key)
-    if references != ALONE or not a.flags.carray:
+    if references != ALONE + others or not a.flags.carray:
         return a, False
     return a, base is None or (type(base) is _Memory and of_base == ALONE_IN_BLOCK)
 
