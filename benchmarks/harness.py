@@ -47,7 +47,7 @@ CLEARED = (
     "MKL_NUM_THREADS",
 )  # fmt: skip
 
-REPETITION = 0.3  # seconds that one turn lasts at least
+REPETITION = 1.0  # seconds that one turn lasts at least
 PAUSE = 0.05  # seconds between turns, in which the threads of the last one go to sleep
 
 
@@ -259,8 +259,7 @@ def _runs(run):
 
 
 def _measure(run, runs):
-    if runs > 1:
-        run()  # the caches held another process's data
+    run()  # the caches held another process's data, and the threads slept
     faults, clock = _usage().ru_minflt, time.perf_counter()
     for _ in range(runs):
         run()
