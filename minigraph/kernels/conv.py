@@ -11,10 +11,10 @@ Left to itself (`algorithm=None`) a 3x3 kernel goes to Winograd from `FEW` chann
 output pixel on one core, forward + both gradients, 32 float32 maps of 16x16 (`benchmarks/algorithms.py`):
 
     channels     3->16    8->8  12->12  16->16  24->24  32->32   16->64   64->64
-    im2col          67      85     137     159     298     355      384     1109
-    winograd        83      80      91      99     187     180      213      483
+    im2col          60      79     128     144     264     319      336      996
+    winograd        76      73      84      90     153     141      160      360
 
-Maps of 8x8 cross over below 8 channels, those of 32x32 between 8 and 12 (`--size`).
+Maps of 8x8 and of 32x32 cross over below 8 channels too (`--size`).
 """
 
 from __future__ import annotations

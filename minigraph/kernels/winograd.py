@@ -352,7 +352,7 @@ def gradients(
             gU.fill(0)
     if bias:
         gb = np.zeros(w_shape[3])
-        one = np.empty(w_shape[3], g.dtype)
+        sums = np.empty(w_shape[3], g.dtype)
     for images, n in p.blocks(len(g)):
         gs = _in_blocks(g[images], n)
         groups = p.groups(n, sum(w_shape[2:]), g.itemsize)
@@ -374,7 +374,7 @@ def gradients(
             steps = p.across(half_g, p.S[1], rows, Q)
             if gb is not None and rows.start <= ONE < rows.stop:
                 at_one = Q[ONE - rows.start, :, ONE]
-                steps += [(np.matmul, np.ones(len(at_one), g.dtype), at_one, one), (np.add, gb, one, gb)]
+                steps += [(np.matmul, np.ones(len(at_one), g.dtype), at_one, sums), (np.add, gb, sums, gb)]
             if gx is not None:
                 D = room[few]
                 steps += [_multiply(Q, Ut[rows], D), *p.across_adjoint(D, p.Pt[1], rows, half_gx)]
