@@ -30,23 +30,23 @@ def pieces(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Product:
     if m * n * inner <= UNPACKED:
         return a, b, out
     if m <= SHORT and inner <= SHORT:
-        rows, columns = m, _divisor(n, UNPACKED // (m * inner))
+        rows, columns = m, _side(n, UNPACKED // (m * inner))
     else:
-        columns = _divisor(n, COLUMNS)
-        rows = _divisor(m, min(ROWS, UNPACKED // (columns * inner)))
+        columns = _side(n, COLUMNS)
+        rows = _side(m, min(ROWS, UNPACKED // (columns * inner)))
     b = b.reshape(*b.shape[:-1], n // columns, columns).swapaxes(-3, -2)
     return _cut(a, b, out, rows)
 
 
 def panels(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape (..., n / columns, l, columns) in which (..., l, n) has each piece's columns side by side in memory."""
-    columns = _divisor(shape[-1], COLUMNS)
+    columns = _side(shape[-1], COLUMNS)
     return (*shape[:-2], shape[-1] // columns, shape[-2], columns)
 
 
 def panel_pieces(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Product:
     """As `pieces`, with b in panels, a tenth faster where l and n are large."""
-    rows = _divisor(a.shape[-2], UNPACKED // (b.shape[-2] * b.shape[-1]))
+    rows = _side(a.shape[-2], UNPACKED // (b.shape[-2] * b.shape[-1]))
     return _cut(a, b, out, rows)
 
 
@@ -58,8 +58,13 @@ def _cut(a: np.ndarray, b: np.ndarray, out: np.ndarray, rows: int) -> Product:
     return a, b[..., None, :, :, :], out
 
 
-@lru_cache(maxsize=1024)
-def _divisor(n: int, most: int) -> int:
-    """The largest divisor of n up to `most`, or n itself where that is too small."""
-    d = max(d for d in range(1, max(1, most) + 1) if n % d == 0)
+def _side(n: int, most: int) -> int:
+    """The largest divisor of n up to `most`, or n itself where that is too small for a piece."""
+    d = divisor(n, most)
     return d if d >= LEAST else n
+
+
+@lru_cache(maxsize=1024)
+def divisor(n: int, most: int) -> int:
+    """The largest divisor of n up to `most`, at least 1."""
+    return max(d for d in range(1, max(1, most) + 1) if n % d == 0)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .blas import divisor
 from .memory import empty
 
 WIDTH = 1024  # entries of a wide row, about
@@ -129,20 +130,16 @@ def _repeat(v: np.ndarray, k: int) -> np.ndarray:
 def _sums(wide: np.ndarray, channels: int, factor: np.ndarray | None = None) -> np.ndarray:
     """The columns of a wide view, or of its product with another, summed to channels, in float64: (C,).
 
-    CHAIN rows at a time are summed in the array's own dtype: by BLAS, several times faster than np.sum(axis=0), or in
-    one pass by einsum, without an array of products.
+    Up to CHAIN rows at a time are summed in the array's own dtype: by BLAS, several times faster than np.sum(axis=0), or
+    in one pass by einsum, without an array of products.
     """
-    total = np.zeros(channels)
-    whole = len(wide) // CHAIN * CHAIN
-    for rows, length in ((slice(0, whole), CHAIN), (slice(whole, None), len(wide) - whole)):
-        if len(a := wide[rows]):
-            a = a.reshape(-1, length, wide.shape[1])
-            if factor is None:
-                sums = np.ones(length, a.dtype) @ a
-            else:
-                sums = np.einsum("bnc,bnc->bc", a, factor[rows].reshape(a.shape))
-            total += sums.reshape(-1, channels).sum(0, dtype=np.float64)
-    return total
+    length = divisor(len(wide), CHAIN)
+    a = wide.reshape(-1, length, wide.shape[1])
+    if factor is None:
+        sums = np.ones(length, a.dtype) @ a
+    else:
+        sums = np.einsum("bnc,bnc->bc", a, factor.reshape(a.shape))
+    return sums.reshape(-1, channels).sum(0, dtype=np.float64)
 
 
 def _blocks(wide: np.ndarray) -> Iterator[slice]:
