@@ -59,9 +59,15 @@ class _Pool:
         return self.fitting[size]
 
     def add(self, size: int) -> _Block:
-        """A new block; those that nobody asked for lately go (if in use, they live on with their arrays)."""
+        """A new block, which can do what the largest free one below its size did, if not much smaller: that one goes.
+
+        So sizes that grow do not leave a block each. Those that nobody asked for lately go too (if in use, they live
+        on with their arrays).
+        """
+        small = [b for b in self.blocks if b.size < size <= SPARE * b.size and getrefcount(b.memory) == FREE]
+        replaced = max(small, key=lambda b: b.size, default=None)
         block = _Block(size)
-        self.blocks = [b for b in self.blocks if self.requests - b.taken <= IDLE] + [block]
+        self.blocks = [b for b in self.blocks if b is not replaced and self.requests - b.taken <= IDLE] + [block]
         self.fitting = {}
         return block
 

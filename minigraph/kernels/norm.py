@@ -130,8 +130,8 @@ def _repeat(v: np.ndarray, k: int) -> np.ndarray:
 def _sums(wide: np.ndarray, channels: int, factor: np.ndarray | None = None) -> np.ndarray:
     """The columns of a wide view, or of its product with another, summed to channels, in float64: (C,).
 
-    Up to CHAIN rows at a time are summed in the array's own dtype: by BLAS, several times faster than np.sum(axis=0), or
-    in one pass by einsum, without an array of products.
+    Up to CHAIN rows at a time are summed in the array's own dtype: by BLAS, several times faster than np.sum(axis=0),
+    or in one pass by einsum, without an array of products.
     """
     length = divisor(len(wide), CHAIN)
     a = wide.reshape(-1, length, wide.shape[1])

@@ -51,6 +51,14 @@ def test_blocks_that_nobody_asks_for_go_back(monkeypatch):
     assert 1 << 20 not in [block.size for block in memory._local.pool.blocks]
 
 
+def test_sizes_that_grow_do_not_leave_a_block_each():
+    kept = memory.empty((1 << 17,), np.uint8)
+    for size in range(1 << 17, 1 << 20, 1 << 15):
+        memory.empty((size,), np.uint8)
+    sizes = [block.size for block in memory._local.pool.blocks]
+    assert sizes == [kept.nbytes, (1 << 20) - (1 << 15)]
+
+
 @pytest.mark.parametrize("dtype", [bool, np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(), (0, 3), (7, 11), (300, 500)])
 def test_shape_dtype_and_alignment(shape, dtype):
