@@ -22,7 +22,7 @@ import numpy as np
 
 from . import random, tape, tree
 from .tensor import Tensor
-from .transforms import _vjp
+from .transforms import _vjp, one_number
 
 
 def value_and_grad(
@@ -39,7 +39,7 @@ def value_and_grad(
             with `has_aux` `(loss, aux)`.
         threads: how many work at once; by default `available_cores()`.
         microbatch: examples in a part, the last one maybe fewer; by default 64, or the batch divided among the threads
-            where that is less.
+            where that is less. The last bits of the result depend on it, and what batch normalisation does.
         has_aux: see `Sum` for how the aux of the parts become one.
 
     Returns:
@@ -50,11 +50,13 @@ def value_and_grad(
     The result is that of the unsplit batch to rounding, if loss_fn is a mean over its examples (batch normalisation is
     not: its statistics are then those of each part, "ghost batch norm", Hoffer et al. 2017). For a given micro-batch it
     is bitwise the same from run to run, whatever the number of threads: the parts are summed in their order, and random
-    operations in part i draw from a generator seeded by i and one number drawn from the caller's generator.
+    operations in part i draw from a generator seeded by i and one number drawn from the caller's generator. Calls from
+    several threads of the user's run one after the other, since the threads of BLAS are a setting of the process.
 
     Raises:
         ValueError: threads or microbatch below 1, arrays of different lengths, an empty batch.
-        TypeError: inside another transform: the result cannot be differentiated again.
+        TypeError: a loss that is not one floating number; inside another transform, or with Tensors that require a
+            gradient: the result cannot be differentiated again.
         Whatever the first failing part raises.
     """
     executor = _executor("value_and_grad", threads, microbatch)
@@ -62,8 +64,11 @@ def value_and_grad(
     @functools.wraps(loss_fn)
     def step(params: Any, *batch: Any) -> Any:
         leaves = tree.leaves((params, batch))
-        if tape.flags.get() & tape.NESTED or any(type(x) is Tensor for x in leaves):
-            raise TypeError("parallel.value_and_grad cannot be differentiated: use minigraph.value_and_grad")
+        if tape.flags.get() & tape.NESTED or any(type(x) is Tensor and x.requires_grad for x in leaves):
+            raise TypeError(
+                "parallel.value_and_grad cannot be differentiated, inside a transform or through a Tensor that "
+                "requires a gradient: use minigraph.value_and_grad"
+            )
         n, size = _sizes("value_and_grad", batch, executor, microbatch)
         total = Sum()
         use_generator = _generators()
@@ -73,8 +78,7 @@ def value_and_grad(
             share = min(size, n - i * size) / n
             with use_generator(i):
                 loss, pullback, *aux = _vjp(lambda p: loss_fn(p, *part), (params,), (), has_aux, own=False)
-                if np.shape(loss) != ():
-                    raise TypeError(f"loss_fn should return one number, got {tape.describe(loss)}")
+                one_number("loss_fn", loss)
                 # The share of the examples goes in as the loss's gradient: what comes out needs only adding up.
                 (grads,) = pullback(np.asarray(share, loss.dtype), retain_graph=False)
             return share, loss, aux[0] if aux else None, grads
@@ -155,13 +159,15 @@ class Sum:
         return tree.map(self._merge, *self.auxes)
 
     def _merge(self, *parts: Any) -> Any:
-        if all(p is parts[0] for p in parts):
+        if len(parts) > 1 and all(p is parts[0] for p in parts):
             return parts[0]
+        shapes = {np.shape(p) for p in parts}
+        if len(shapes) > 1:
+            raise ValueError(f"parallel.value_and_grad: aux should have one shape in all parts, got {sorted(shapes)}")
         arrays = np.stack(parts)
-        if arrays.dtype.kind != "f":
-            return arrays.sum(0)
-        weights = np.asarray(self.shares, arrays.dtype).reshape(-1, *[1] * (arrays.ndim - 1))
-        return (arrays * weights).sum(0)
+        if arrays.dtype.kind == "f":
+            arrays *= np.asarray(self.shares, arrays.dtype).reshape(-1, *[1] * (arrays.ndim - 1))
+        return np.asarray(arrays.sum(0))
 
 
 class Threads:

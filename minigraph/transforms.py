@@ -103,8 +103,7 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: boo
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         y, pullback, aux = _vjp_at(f, numbers, args, kwargs, has_aux)
-        if not isinstance(y, (np.ndarray, Tensor)) or y.shape != () or y.dtype.kind != "f":
-            raise TypeError(f"{_name(f)} should return one floating number, got {tape.describe(y)}")
+        one_number(_name(f), y)
         grads = pullback(np.ones((), y.dtype), retain_graph=False)
         return ((y, aux) if has_aux else y), (grads[0] if isinstance(argnums, int) else grads)
 
@@ -285,6 +284,12 @@ def _vjp_at(f: Function, numbers: tuple[int, ...], args: Any, kwargs: Any, has_a
     of_chosen.__name__ = _name(f)
     out = _vjp(of_chosen, tuple(args[n] for n in numbers), (args, kwargs), has_aux)
     return out if has_aux else (*out, None)
+
+
+def one_number(name: str, y: Any) -> None:
+    """TypeError unless y, which the function `name` returned, is a floating array or Tensor of shape ()."""
+    if not isinstance(y, (np.ndarray, Tensor)) or y.shape != () or y.dtype.kind != "f":
+        raise TypeError(f"{name} should return one floating number, got {tape.describe(y)}")
 
 
 def _trace(primal: Any, what: str) -> Any:

@@ -45,5 +45,5 @@ def apply(params: Params, state: Params, x: Any, *, train: bool) -> tuple[Any, P
 
     h = block(x, params["conv1"])  # (N, 32, 32, 3) -> (N, 16, 16, 32)
     h = block(h, params["conv2"])  # -> (N, 8, 8, 64)
-    h = h.reshape(len(x), -1)  # -> (N, 4096)
+    h = h.reshape(len(x), len(params["head"]["w"]))  # -> (N, 4096)
     return h @ params["head"]["w"] + params["head"]["b"], state

@@ -66,7 +66,7 @@ def conv2d(
     """
     size = output_size(x.shape[1:3], w.shape[:2], stride, padding, dilation)
     tile = choose(x.dtype, w.shape, size, stride, dilation, groups, algorithm)
-    if tile is not None:
+    if tile is not None and 0 not in x.shape[1:3]:
         return winograd.forward(x, w, padding, tile, bias)
     y = empty((x.shape[0], *size, w.shape[3]), x.dtype)
     wg = _group_weights(w, groups)
@@ -145,7 +145,7 @@ def conv2d_grads(
         return None, None, column_sums(g) if bias else None
     x_shape, w_shape = (g.shape[0], *input_size, C), (*kernel_size, C // groups, K)
     tile = choose(g.dtype, w_shape, g.shape[1:3], stride, dilation, groups, algorithm)
-    if tile is not None:
+    if tile is not None and 0 not in input_size:
         return winograd.gradients(g, x, w, x_shape, w_shape, padding, tile, bias)
     gx = gw = gb = None
     if w is not None:

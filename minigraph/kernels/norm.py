@@ -31,7 +31,9 @@ def add_channels(y: np.ndarray, bias: np.ndarray) -> None:
 
 
 def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and (biased) variance over all axes but the last: (..., C) -> (C,), (C,). At least one row.
+    """Mean and (biased) variance over all axes but the last, float32 for float16: (..., C) -> (C,), (C,).
+
+    At least one row.
 
     The sums of x and x^2 give E[x^2] - mean^2, which multiplies rounding errors by 1 + mean^2 / variance: where that is
     more than 17 for any channel, a second pass sums (x - mean)^2.
@@ -44,7 +46,8 @@ def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shift = _repeat(mean.astype(x.dtype), wide.shape[1] // channels)
         d = np.subtract(wide, shift, out=empty(wide.shape, x.dtype))
         var = _sums(d, channels, d) / n
-    return mean.astype(x.dtype), var.astype(x.dtype)
+    dtype = _at_least_float32(x.dtype)
+    return mean.astype(dtype), var.astype(dtype)
 
 
 def batch_norm(
@@ -94,7 +97,8 @@ def batch_norm_grad(
     if not need_x:
         return None, g_scale.astype(x.dtype), g_bias.astype(x.dtype)
     a = inv_std if scale is None else inv_std * scale
-    a, r, s = (_repeat(v.astype(x.dtype), wide.shape[1] // channels) for v in (a, r, s))
+    dtype = _at_least_float32(x.dtype)
+    a, r, s = (_repeat(v.astype(dtype), wide.shape[1] // channels) for v in (a, r, s))
     gx = empty(wide.shape, x.dtype)
     for block in _blocks(wide):
         out = gx[block]
@@ -107,10 +111,10 @@ def batch_norm_grad(
 
 def layer_norm(x: np.ndarray, eps: float) -> np.ndarray:
     """(x - mean) / sqrt(variance + eps), both of each row of the last axis: (..., C) -> (..., C)."""
-    y = x - x.mean(-1, keepdims=True)
+    y = np.subtract(x, x.mean(-1, keepdims=True), dtype=_at_least_float32(x.dtype))
     var = np.einsum("...c,...c->...", y, y)[..., None] / x.shape[-1]
     y *= 1 / np.sqrt(var + eps)
-    return y
+    return y.astype(x.dtype, copy=False)
 
 
 def _wide(x: np.ndarray) -> np.ndarray:
@@ -134,12 +138,18 @@ def _sums(wide: np.ndarray, channels: int, factor: np.ndarray | None = None) -> 
     or in one pass by einsum, without an array of products.
     """
     length = divisor(len(wide), CHAIN)
-    a = wide.reshape(-1, length, wide.shape[1])
-    if factor is None:
-        sums = np.ones(length, a.dtype) @ a
-    else:
-        sums = np.einsum("bnc,bnc->bc", a, factor.reshape(a.shape))
+    a = wide.reshape(-1, length, wide.shape[1]).astype(_at_least_float32(wide.dtype), copy=False)
+    sums = (
+        np.ones(length, a.dtype) @ a
+        if factor is None
+        else np.einsum("bnc,bnc->bc", a, factor.reshape(a.shape), dtype=a.dtype)
+    )
     return sums.reshape(-1, channels).sum(0, dtype=np.float64)
+
+
+def _at_least_float32(dtype: np.dtype) -> np.dtype:
+    """float16 has too few digits, and too small a largest number, to sum in."""
+    return np.result_type(dtype, np.float32)
 
 
 def _blocks(wide: np.ndarray) -> Iterator[slice]:

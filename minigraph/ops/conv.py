@@ -127,7 +127,7 @@ def conv_transpose2d(
 
     Args:
         output_padding: rows and columns more at the bottom and right, fewer than the stride: a convolution with a
-            stride has the same output size for several input sizes, and this says which.
+            stride has the same output size for several input sizes, and this says which. None with padding="same".
         stride, padding, dilation, groups: those of the convolution; see `conv2d`.
 
     Raises:
@@ -139,6 +139,8 @@ def conv_transpose2d(
     if any(e >= s for e, s in zip(extra, strides, strict=True)):
         raise ValueError(f"{name}: output_padding {extra} should be smaller than the stride {strides}")
     if padding == "same":
+        if any(extra):
+            raise ValueError(f"{name}: padding 'same' sets the output size, output_padding {extra} should be 0")
         target: Pair | None = (x.shape[1] * strides[0], x.shape[2] * strides[1])
     else:
         target = None

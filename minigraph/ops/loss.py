@@ -77,13 +77,13 @@ def _cross_entropy(x, q):
     total = np.sum(p, 1, keepdims=True)
     p /= total
     surprise = np.where(q == 0, 0, np.log(total) - shifted)  # a class that is ruled out (-inf) costs nothing at q = 0
-    loss = np.sum(q * surprise) / len(x)
+    loss = np.mean(np.sum(q * surprise, 1))
     return np.asarray(loss, p.dtype), p
 
 
 @_cross_entropy.vjp
 def _(g, _y, x, q, *, saved):  # d/dx = (p sum_k q_k - q) / N
-    g = g / len(x)
+    g = g * (1 / len(x))
     return (
         lambda: g * (saved * np.sum(q, 1, keepdims=True) - q),
         lambda: -g * log_softmax(x),

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import random
+from .. import random, tape
 from ..kernels import norm as kernel
 from ..primitive import primitive
 from ..tensor import Tensor
-from .elementwise import as_array, sqrt, value
+from .elementwise import as_array, astype, sqrt, value
 from .reduce import mean as mean_of
 from .reduce import var as var_of
 
@@ -30,7 +30,7 @@ def batch_norm(
     """Batch normalisation (Ioffe & Szegedy 2015) over all axes but the last: `(y, mean, var)`, x and y (..., C).
 
     y = scale (x - m) / sqrt(v + eps) + bias, with m and v the batch's own mean and variance when training, and the
-    running `mean` and `var` otherwise.
+    running `mean` and `var` otherwise. y has the dtype of x, the running statistics keep theirs.
 
     Args:
         scale, bias: (C,), or None for 1 and 0.
@@ -39,18 +39,21 @@ def batch_norm(
             back as they are.
 
     Raises:
-        ValueError: a shape that does not fit, training on fewer than two values a channel, a bad eps or momentum.
+        ValueError: a shape that does not fit, no channels, training on fewer than two values a channel, a bad eps or
+            momentum.
         TypeError: training, and `mean` or `var` require a gradient.
     """
     if not (0 <= momentum <= 1 and 0 <= eps < math.inf):
         raise ValueError(f"batch_norm: momentum should be in [0, 1] and eps at least 0, got {momentum} and {eps}")
     if mean is None or var is None:
         raise ValueError("batch_norm: the running mean and var should be arrays (C,), got None")
+    mean, var = as_array(mean), as_array(var)
     channels = _channels("batch_norm", x, (("scale", scale), ("bias", bias), ("mean", mean), ("var", var)))
     if not train:
         a = (1 if scale is None else scale) / sqrt(var + eps)
         shift = (0 if bias is None else bias) - mean * a
-        return x * a + shift, mean, var
+        y = x * a + shift
+        return (y if y.dtype == x.dtype else astype(y, x.dtype)), mean, var
     if any(type(v) is Tensor and v.requires_grad for v in (mean, var)):
         raise TypeError("batch_norm: no gradient goes through the running statistics in training: pass mean.detach()")
     n = value(x).size // channels
@@ -60,7 +63,7 @@ def batch_norm(
     y = _batch_norm(x, scale, bias, mean=m, var=v, eps=eps)
     new_mean = (1 - momentum) * value(mean) + momentum * m
     new_var = (1 - momentum) * value(var) + (momentum * n / (n - 1)) * v
-    return y, new_mean, new_var
+    return y, new_mean.astype(mean.dtype, copy=False), new_var.astype(var.dtype, copy=False)
 
 
 @primitive
@@ -109,8 +112,8 @@ def _affine(h: Any, scale: Any, bias: Any) -> Any:
 
 def _channels(name: str, x: Any, vectors: tuple[tuple[str, Any], ...]) -> int:
     """C, after checking that x is floating and every vector (C,)."""
-    if not hasattr(x, "shape") or not x.shape or x.dtype.kind != "f":
-        raise ValueError(f"{name}: x should be a floating array (..., C), got {type(x).__name__}")
+    if not hasattr(x, "shape") or not x.shape or not x.shape[-1] or x.dtype.kind != "f":
+        raise ValueError(f"{name}: x should be a floating array (..., C), got {tape.describe(x)}")
     for what, v in vectors:
         if v is not None and np.shape(value(v)) != x.shape[-1:]:
             raise ValueError(

@@ -17,11 +17,12 @@ def max_pool(x: Any, window: Any, *, stride: Any = None, padding: Any = 0) -> An
         window, stride: an int or a pair; the stride is the window's size by default.
         padding: as conv2d takes it. Padding never is the maximum.
 
-    At ties the first maximum, row by row, has the whole gradient. A NaN in the window wins.
+    At ties the first maximum, row by row, has the whole gradient. A NaN in the window wins, and the window's gradient
+    goes to its first place in the map.
 
     Raises:
-        ValueError: x is no floating (N, H, W, C) array, the window is larger than the padded map, or padding reaches
-            beyond the window, so that a window would hold nothing else.
+        ValueError: x is no floating (N, H, W, C) array or a map without pixels, the window is larger than the padded
+            map, or padding reaches beyond the window, so that a window would hold nothing else.
     """
     return _max_pool(x, **_geometry("max_pool", x, window, stride, padding), indexed=tape.records(x))
 
@@ -92,6 +93,8 @@ def _geometry(name: str, x: Any, window: Any, stride: Any, padding: Any) -> dict
     window = pair(name, "window", window)
     stride = window if stride is None else pair(name, "stride", stride)
     size = (x.shape[1], x.shape[2])
+    if 0 in size:
+        raise ValueError(f"{name}: x has no pixels, shape {tuple(x.shape)}")
     padding = padding_pairs(name, padding, size, window, stride)
     output_size(name, size, window, stride, padding)
     if any(max(p) >= k for p, k in zip(padding, window, strict=True)):

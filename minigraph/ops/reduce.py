@@ -54,14 +54,14 @@ def mean(x, axis=None, keepdims=False):
 
 @mean.vjp
 def _(g, _y, _x, axis=None, keepdims=False):
-    return spread(g / count(_x.shape, axis), _x.shape, axis)
+    return spread(g * (1 / count(_x.shape, axis)), _x.shape, axis)  # g / n would take n to float16 with g
 
 
 @primitive
 def var(x, axis=None, ddof=0, keepdims=False):
     """The variance over `axis`, the sum of squares divided by n - ddof. ValueError unless n > ddof."""
     _nonempty("var", x, axis, ddof)
-    return np.var(x, axis, ddof=ddof, keepdims=keepdims)
+    return _squares(np.var, x, axis, ddof, keepdims)
 
 
 @var.vjp
@@ -74,13 +74,20 @@ def _(g, _y, x, axis=None, ddof=0, keepdims=False):  # 2 (x - mean) / (n - ddof)
 def std(x, axis=None, ddof=0, keepdims=False):
     """The standard deviation, the square root of `var`. Where it is 0 the derivative is taken as 0."""
     _nonempty("std", x, axis, ddof)
-    return np.std(x, axis, ddof=ddof, keepdims=keepdims)
+    return _squares(np.std, x, axis, ddof, keepdims)
+
+
+def _squares(f, x, axis, ddof, keepdims):
+    """np.var or np.std; of float16 in float32, where the squares do not overflow."""
+    x = np.asarray(x)
+    y = f(x, axis, ddof=ddof, keepdims=keepdims, dtype=np.float32 if x.dtype == np.float16 else None)
+    return y.astype(np.float16) if x.dtype == np.float16 else y
 
 
 @std.vjp
 def _(g, y, x, axis=None, ddof=0, keepdims=False):  # (x - mean) / ((n - ddof) std)
     flat = value(y) == 0
-    scale = where(flat, 0, g / where(flat, 1, y)) / (count(x.shape, axis) - ddof)
+    scale = where(flat, 0, g / where(flat, 1, y)) * (1 / (count(x.shape, axis) - ddof))
     return spread(scale, x.shape, axis) * (x - mean(x, axis, keepdims=True))
 
 

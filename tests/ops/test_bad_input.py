@@ -30,6 +30,9 @@ V = np.ones(3)
         (lambda: mg.conv2d(X, W, algorithm="fft"), ValueError, "algorithm"),
         (lambda: mg.conv2d(X, W, stride=2, algorithm="winograd"), ValueError, "algorithm='winograd'"),
         (lambda: mg.conv_transpose2d(X, W), ValueError, "conv_transpose2d: x has 3 channels .* w expects 4"),
+        (lambda: mg.conv_transpose2d(X, W.swapaxes(2, 3), stride=2, padding="same", output_padding=1), ValueError,
+         r"conv_transpose2d: padding 'same' sets the output size, output_padding \(1, 1\)"),
+        (lambda: mg.max_pool(X[:, :0], 2, padding=1), ValueError, r"max_pool: x has no pixels, shape \(2, 0, 5, 3\)"),
         (lambda: mg.max_pool(X, 6), ValueError, r"max_pool: the window \(6, 6\) is larger"),
         (lambda: mg.max_pool(X, 2, padding=2), ValueError, "max_pool: padding .* smaller than the window"),
         (lambda: mg.avg_pool(X, (2, 2, 2)), ValueError, "avg_pool: window should be an int or a pair"),
@@ -43,6 +46,8 @@ V = np.ones(3)
         (lambda: mg.batch_norm(X, V, V, V, V, train=True, momentum=np.nan), ValueError, "batch_norm: momentum"),
         (lambda: mg.batch_norm(X, V, V, V, V, train=True, eps=-1), ValueError, "batch_norm: .*eps"),
         (lambda: mg.batch_norm(X[:1, 0, 0], V, V, V, V, train=True), ValueError, "batch_norm: training needs two"),
+        (lambda: mg.batch_norm(X[..., :0], None, None, V[:0], V[:0], train=True), ValueError,
+         r"batch_norm: x should be a floating array \(..., C\), got float64 \(2, 5, 5, 0\)"),
         (lambda: mg.layer_norm(X, V[:2]), ValueError, "layer_norm: scale should have shape"),
         (lambda: mg.dropout(X, 1.0), ValueError, "dropout: rate should be in"),
         (lambda: mg.dropout(np.arange(3), 0.5), TypeError, "dropout: x should be floating, got int64"),
@@ -51,7 +56,7 @@ V = np.ones(3)
         (lambda: mg.reshape(X, (7, -1)), ValueError, r"reshape\(float64 \(2, 5, 5, 3\)"),
         (lambda: mg.Tensor(np.ones(2, np.longdouble)), TypeError, "up to 64 bits"),
     ],
-)
+)  # fmt: skip
 def test_one_clear_error(call, error, message):
     with pytest.raises(error, match=message):
         call()
@@ -62,6 +67,10 @@ def test_lists_are_arrays():
     assert mg.mse([1.0, 3.0], [1.0, 1.0]) == 2.0
     assert mg.leaky_relu([-1.0]) == -0.01 and mg.elu([2.0]) == 2.0
     assert mg.conv2d(X.tolist(), W.tolist()).shape == (2, 3, 3, 4)
+    for train in (True, False):
+        lists, given = ([f(v) for v in (V, V, 0 * V, V)] for f in (np.ndarray.tolist, np.array))
+        for a, b in zip(mg.batch_norm(X, *lists, train=train), mg.batch_norm(X, *given, train=train), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_the_wider_dtype_of_a_convolution_wins_and_gradients_keep_their_own():

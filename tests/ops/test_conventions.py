@@ -156,6 +156,51 @@ def test_a_list_of_weights_has_the_dtype_of_x_and_an_array_keeps_its_own():
     assert mg.conv2d(x, w, np.zeros(3)).dtype == np.float64
 
 
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("dtypes", [(np.float32, np.float64), (np.float64, np.float32), (np.float16, np.float32)])
+def test_batch_norm_keeps_the_dtypes_of_x_and_of_its_statistics(train, dtypes):
+    x, statistics = np.arange(12.0).reshape(6, 2).astype(dtypes[0]), np.ones(2, dtypes[1])
+    results = mg.batch_norm(x, None, np.ones(2), statistics, statistics, train=train)
+    assert tuple(a.dtype for a in results) == (dtypes[0], dtypes[1], dtypes[1])
+
+
+def trained(x):
+    return mg.batch_norm(x, None, None, np.zeros(7), np.ones(7), train=True)[0]
+
+
+MANY = np.random.default_rng(0).normal(40, 20, 70_000).astype(np.float16)  # float16 counts to 65,504
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (mg.mean, MANY),
+        (mg.var, MANY),
+        (mg.std, MANY),
+        (lambda x: mg.mse(x, 0 * x), MANY / 40),
+        (lambda x: mg.cross_entropy(x, np.zeros(len(x), int)), (MANY / 40).reshape(-1, 1) * np.arange(2)),
+        (lambda x: (mg.layer_norm(x)[:, 9] * np.arange(70)).sum(), MANY.reshape(70, 1000)),
+        (lambda x: (trained(x)[9] * np.arange(7)).sum(), MANY.reshape(-1, 7)),
+    ],
+)
+def test_float16_has_the_digits_of_float16(f, x):
+    x = x.astype(np.float16)
+    (y, g), (want, want_g) = mg.value_and_grad(f)(x), mg.value_and_grad(f)(x.astype(np.float64))
+    assert y.dtype == g.dtype == np.float16
+    np.testing.assert_allclose(y, want, rtol=3e-3, atol=1e-2)
+    np.testing.assert_allclose(g, want_g, rtol=1e-2, atol=2e-3 * abs(want_g).max() + 1e-7)
+
+
+@pytest.mark.parametrize("algorithm", [None, "im2col", "winograd"])
+def test_a_convolution_of_padding_alone(algorithm):
+    y, pullback = mg.vjp(lambda x, w, b: mg.conv2d(x, w, b, padding=2, algorithm=algorithm),
+                         np.ones((1, 0, 8, 8)), np.ones((3, 3, 8, 8)), np.arange(8.0))  # fmt: skip
+    np.testing.assert_array_equal(y, np.broadcast_to(np.arange(8.0), (1, 2, 10, 8)))
+    gx, gw, gb = pullback(np.ones_like(y))
+    assert gx.shape == (1, 0, 8, 8) and not gw.any()
+    np.testing.assert_array_equal(gb, np.full(8, 20.0))
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_relu_of_large_arrays_too(dtype):
     """Which go another way: values, NaN and infinities, the gradient, and x as it was."""
@@ -197,6 +242,9 @@ def test_relu_in_place_of_what_is_needed():
         mg.relu([-1.0, 2.0], inplace=True)
     with pytest.raises(ValueError, match="value of tanh"):
         mg.relu(mg.tanh(x), inplace=True)
+    h = mg.transpose(mg.Tensor(np.ones((2, 3)), requires_grad=True)) * 2.0
+    with pytest.raises(ValueError, match="a contiguous array"):
+        mg.relu(h, inplace=True)
     h = x * 2.0
     square = h * h
     with pytest.raises(ValueError, match="another reference"):
