@@ -112,14 +112,9 @@ class Plan:
         self.outputs = tuple(n + sum(p) - r + 1 for n, p, r in zip(size, padding, kernel, strict=True))
         self.tiles = tuple(-(-o // m) for o, m in zip(self.outputs, tile, strict=True))
         self.a = tuple(m + r - 1 for m, r in zip(tile, kernel, strict=True))
-        P, S, G = [], [], []
-        for n, o, (before, _), T, m, r in zip(size, self.outputs, padding, self.tiles, tile, kernel, strict=True):
-            A, B, g = (np.array(x, np.float64) for x in cook_toom(m, r))
-            P.append((B.T.astype(dtype), T, m, before, n))
-            S.append((A.astype(dtype), T, m, 0, o))
-            G.append(g)
-        self.P, self.Pt = [_bands(*x) for x in P], [_bands(*x, transposed=True) for x in P]
-        self.S, self.St = [_bands(*x) for x in S], [_bands(*x, transposed=True) for x in S]
+        sides = zip(size, self.outputs, padding, self.tiles, tile, kernel, strict=True)
+        matrices = [_matrices(n, o, before, T, m, r, dtype) for n, o, (before, _), T, m, r in sides]
+        self.P, self.Pt, self.S, self.St, G = zip(*matrices, strict=True)
         self.G = np.kron(*G).astype(dtype)  # vec(G w G^T) = kron(G, G) vec(w)
 
     def blocks(self, n: int) -> list[tuple[slice, int]]:
@@ -188,6 +183,16 @@ class Plan:
 plan = lru_cache(maxsize=256)(Plan)
 
 
+@lru_cache(maxsize=256)
+def _matrices(
+    n: int, outputs: int, before: int, tiles: int, m: int, r: int, dtype: np.dtype
+) -> tuple[Bands, Bands, Bands, Bands, np.ndarray]:
+    """P, P^T, S, S^T and G of one side, n long with `before` of padding."""
+    A, B, G = (np.array(x, np.float64) for x in cook_toom(m, r))
+    P, S = (B.T.astype(dtype), tiles, m, before, n), (A.astype(dtype), tiles, m, 0, outputs)
+    return _bands(*P), _bands(*P, transposed=True), _bands(*S), _bands(*S, transposed=True), G
+
+
 def _transform(x: np.ndarray, bands: Bands, out: np.ndarray, part: tuple[slice, ...] = ()) -> list[Step]:
     """out[...] = matrix @ x[part] for a matrix in bands: x contiguous, (..., columns, n) -> (..., rows, n)."""
     *strides, line, entry = x.strides
@@ -236,6 +241,7 @@ def _cut(
     a, b = block.shape
     n, m = (size, tiles * a) if transposed else (tiles * a, size)
     groups: list[list[tuple[int, np.ndarray]]] = []  # of (first column, band)
+    cost = 0  # of the last group
     for start in range(0, n, height):
         stop = min(start + height, n)
         if transposed:
@@ -250,10 +256,11 @@ def _cut(
         band = [(min(left, m) + some.start, piece[:, some])]
         if groups and len(groups[-1]) < MOST and stop - start == height:
             joined = [*groups[-1], *band]
-            if _group_cost(joined, m) <= _group_cost(groups[-1], m) + _group_cost(band, m):
-                groups[-1] = joined
+            if (together := _group_cost(joined, m)) <= cost + _group_cost(band, m):
+                groups[-1], cost = joined, together
                 continue
         groups.append(band)
+        cost = _group_cost(band, m)
     bands, start = [], 0
     for group in groups:
         first, apart, width = _spacing(group, m)
