@@ -59,7 +59,7 @@ class Config:
     seed: int = 0
     threads: int = mg.parallel.available_cores()  # the result does not depend on it
     # Images that a thread takes through the net at once. The result depends on it, so it is fixed and not derived
-    # from the machine's cores: 32 keeps four of them busy at batch 128 (64, the library's default, is ~5% faster
+    # from the machine's cores: 32 keeps four of them busy at batch 128 (64, the library's default, is ~10% faster
     # on two).
     microbatch: int = 32
 

@@ -22,12 +22,20 @@ def loss(params, x, labels):
 
 apply = functools.partial(cnn.apply, train=True)
 
-if __name__ == "__main__":
-    HERE.mkdir(exist_ok=True)
+
+def graphs():
+    """The drawings by name."""
     x = mg.Tensor([1.0, 2.0], requires_grad=True)
     w = mg.Tensor([3.0, -1.0], requires_grad=True)
-    save(mg.draw(mg.tanh(x * w).sum(), names={"x": x, "w": w}), HERE / "tape")
-
     params, _ = cnn.init(np.random.default_rng(0))
     images, labels = np.zeros((128, 32, 32, 3), np.float32), np.zeros(128, int)
-    save(mg.draw(loss, params, images, labels), HERE / "cnn")
+    return {
+        "tape": mg.draw(mg.tanh(x * w).sum(), names={"x": x, "w": w}),
+        "cnn": mg.draw(loss, params, images, labels),
+    }
+
+
+if __name__ == "__main__":
+    HERE.mkdir(exist_ok=True)
+    for name, graph in graphs().items():
+        save(graph, HERE / name)

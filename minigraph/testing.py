@@ -34,8 +34,7 @@ class Passed:
     """The verdict of a check that passed.
 
     Attributes:
-        errors: for each order the largest difference from finite differences, relative to the largest entry of the
-            gradient.
+        errors: for each order the largest difference from finite differences, relative as `rtol` of `check_vjp` is.
     """
 
     errors: tuple[float, ...]
@@ -90,7 +89,7 @@ def check_vjp(f: Callable[..., Any], *args: Any, order: int = 2, rtol: float = 1
             differentiated, in float64.
         order: 2 also checks the derivatives of the gradient, as a function of the input and of the cotangent, and that
             the gradient under create_graph is the plain one; 3 checks the derivatives of these; and so on.
-        rtol: the error allowed, relative to the largest entry of the gradient for an argument.
+        rtol: the error allowed, relative to the largest entry of the Jacobian for an argument, or of its projections.
         seed: of the random cotangents and directions.
 
     Up to 64 entries of input the whole Jacobian is compared, above that random projections of it.

@@ -1,6 +1,6 @@
 """The fast-CIFAR network (K. Jordan, arXiv 2404.00498): a frozen whitening layer and three blocks of two convolutions.
 
-Widths (64, 256, 256) give 1,971,640 parameters, the 312 of the whitening layer included. Batch normalisation has no
+Widths (64, 256, 256) give 1,971,352 parameters, beside the 288 frozen ones of the whitening layer. Batch normalisation has no
 scale, only a bias. SiLU in place of the paper's GELU.
 """
 
@@ -59,6 +59,7 @@ def block(p, s, x, train):
 
 
 def norm(h, bias, mean, var, train):
+    """Batch normalisation and SiLU, and the new running statistics: (..., C) -> (..., C), (C,), (C,)."""
     h, mean, var = mg.batch_norm(h, None, bias, mean, var, train=train, momentum=MOMENTUM, eps=EPS)
     return mg.silu(h), mean, var
 

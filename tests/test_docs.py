@@ -1,6 +1,8 @@
 """The code in README.md and docs/ runs: each page's Python blocks in order, in one namespace."""
 
 import re
+import runpy
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,12 @@ def test_code_runs(page, registry, monkeypatch, tmp_path):
 def test_links_lead_somewhere(page):
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_drawings_are_of_the_code_as_it_stands():
+    for name, graph in runpy.run_path(str(ROOT / "docs" / "drawings.py"))["graphs"]().items():
+        drawn = re.findall(r"<text[^>]*>([^<]+)</text>", (ROOT / "docs" / "drawings" / f"{name}.svg").read_text())
+        assert drawn and Counter(drawn) == Counter(re.findall(r">([^<>]+)</", graph.source))
 
 
 def test_the_commands_of_the_readme_are_those_of_ci():

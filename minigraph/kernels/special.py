@@ -1,4 +1,4 @@
-"""Elementwise functions whose plain formula overflows, loses digits, or passes over memory too often.
+"""Elementwise functions whose plain formula overflows, loses digits, or is slow.
 
 None warns on finite input. Arrays are walked in chunks that stay in cache, the third level's, between the steps.
 """
