@@ -1,7 +1,7 @@
 """The fast-CIFAR network (K. Jordan, arXiv 2404.00498): a frozen whitening layer and three blocks of two convolutions.
 
-Widths (64, 256, 256) give 1,971,352 parameters, beside the 288 frozen ones of the whitening layer. Batch normalisation has no
-scale, only a bias. SiLU in place of the paper's GELU.
+Widths (64, 256, 256) give 1,971,352 parameters, beside the 288 frozen ones of the whitening layer. Batch
+normalisation has no scale, only a bias. SiLU in place of the paper's GELU.
 """
 
 import numpy as np

@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from collections.abc import Callable
 from sys import getrefcount
 from typing import Any
 
@@ -96,6 +97,40 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
         chosen = pool.add(size)
     chosen.taken = pool.requests
     return np.ndarray(shape, dtype, chosen.memory, chosen.start)
+
+
+class Workspace(threading.local):
+    """Memory for the intermediate arrays of a kernel, for each thread its own, and what was prepared in it.
+
+    A view takes as long to make as a small product to compute. A kernel whose arrays lie in the same places at each
+    call can make its views once and keep them. The memory grows to what the largest call needs.
+    """
+
+    def __init__(self) -> None:
+        self.memory = np.empty(0, np.uint8)
+        self.kept: dict[Any, Any] = {}
+
+    def prepared(self, make: Callable[..., Any], *args: Any) -> Any:
+        """make(*args), which takes its arrays from `arrays`: the same object each time, until the memory grows."""
+        key = (make, *args)
+        if key not in self.kept:
+            made = make(*args)
+            if len(self.kept) >= 256:
+                self.kept = {}
+            self.kept[key] = made
+        return self.kept[key]
+
+    def arrays(self, dtype: np.dtype, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+        """Arrays of these shapes one behind the other, in the memory that those handed out before are in too."""
+        sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
+        starts = [0, *itertools.accumulate(-(-size // PAGE) * PAGE + COLOUR for size in sizes)]
+        if starts[-1] + PAGE > self.memory.size:
+            self.memory, self.kept = np.empty(starts[-1] + PAGE, np.uint8), {}
+        first = -self.memory.__array_interface__["data"][0] % PAGE
+        return [
+            np.ndarray(shape, dtype, self.memory, first + start)
+            for shape, start in zip(shapes, starts, strict=False)
+        ]
 
 
 def take(arrays: dict[Any, np.ndarray], key: Any, others: int = 0) -> tuple[np.ndarray, bool]:

@@ -32,7 +32,8 @@ Every step is linear, so the gradients are the transposed steps in reverse order
 P and S are banded, and multiplied band by band, all bands of a height in one call: more multiplications than tile by
 tile, but in products that BLAS does faster than NumPy could copy the tiles out of the map and back. The images are
 taken a block at a time: down (P x) for all rows of points, then across, multiplied and back across for a few rows at a
-time, then back down. All blocks of a call do the same products, so their views are made once, as a list of steps.
+time, then back down. All blocks of a shape do the same products in the same memory, so their views are made once, as a
+list of steps.
 
 The error, as the largest difference over the largest value, with r = 3 and 64 channels, in float32: 7e-7 for m = 2,
 3e-6 for m = 3 and 4, 1.2e-5 for m = 5 and 6 (im2col: 9e-7); in float64 less than 2.2e-14. An infinity or a NaN in the
@@ -50,7 +51,7 @@ from functools import lru_cache
 import numpy as np
 
 from .blas import panel_pieces, panels, pieces, product
-from .memory import empty
+from .memory import Workspace, empty
 
 Pair = tuple[int, int]
 Shape = tuple[int, ...]
@@ -109,6 +110,7 @@ class Plan:
     """The tiles of a map (H, W) and their matrices; those of its two sides come in pairs."""
 
     def __init__(self, size: Pair, kernel: Pair, padding: Padding, tile: Pair, dtype: np.dtype):
+        self.size, self.dtype = size, dtype
         self.outputs = tuple(n + sum(p) - r + 1 for n, p, r in zip(size, padding, kernel, strict=True))
         self.tiles = tuple(-(-o // m) for o, m in zip(self.outputs, tile, strict=True))
         self.a = tuple(m + r - 1 for m, r in zip(tile, kernel, strict=True))
@@ -117,46 +119,46 @@ class Plan:
         self.P, self.Pt, self.S, self.St, G = zip(*matrices, strict=True)
         self.G = np.kron(*G).astype(dtype)  # vec(G w G^T) = kron(G, G) vec(w)
 
-    def blocks(self, n: int) -> list[tuple[slice, int]]:
-        """n images in blocks of about TILES tiles: (those in blocks of one size, that size), and the one left over."""
-        size = -(-n // max(1, round(n * math.prod(self.tiles) / TILES)))
-        whole = n - n % max(1, size)
-        runs = [(slice(0, whole), size), (slice(whole, n), n - whole)]
-        return [(images, count) for images, count in runs if images.start < images.stop]
+    def blocks(self, n: int, channels: int) -> list[tuple[slice, int, int]]:
+        """n images in blocks of about TILES tiles, those of one size and then the one left over.
 
-    def weights(self, w: np.ndarray) -> np.ndarray:
-        """U = G w G^T: (r, r, C, K) -> (a, a, C, K) in panels."""
+        For both (which images, how many a block, how many rows of points are taken together): as many as have about
+        GROUP bytes, the same for both so that the smaller one needs no more memory.
+        """
+        tiles = math.prod(self.tiles)
+        size = -(-n // max(1, round(n * tiles / TILES)))
+        row = size * tiles * self.a[1] * channels * self.dtype.itemsize
+        rows = -(-self.a[0] // max(1, round(self.a[0] * row / GROUP)))
+        whole = n - n % max(1, size)
+        runs = [(slice(0, whole), size, rows), (slice(whole, n), n - whole, rows)]
+        return [run for run in runs if run[1]]
+
+    def weights(self, w: np.ndarray, U: np.ndarray) -> None:
+        """U[...] = G w G^T: (r, r, C, K) -> (a, a, C, K) in panels."""
         shape = panels(w.shape)
         rows = empty(shape, w.dtype)
         rows[...] = w.reshape(*w.shape[:-1], shape[-3], shape[-1]).swapaxes(-3, -2)
-        U = empty((*self.a, *shape[2:]), w.dtype)
         product(self.G, rows.reshape(self.G.shape[1], -1), out=U.reshape(len(self.G), -1))
-        return U
 
     def weights_adjoint(self, gU: np.ndarray, gw: np.ndarray) -> None:
         """gw[...] = G^T gU G: (a, a, C, K) -> (r, r, C, K)."""
         product(self.G.T, gU.reshape(len(self.G), -1), out=gw.reshape(self.G.shape[1], -1))
 
-    def groups(self, n: int, channels: int, itemsize: int) -> list[slice]:
-        """The rows of points that are taken together: as many as have about GROUP bytes at the points of n images."""
-        row = n * math.prod(self.tiles) * self.a[1] * channels * itemsize
-        count = max(1, round(self.a[0] * row / GROUP))
-        step = -(-self.a[0] // count)
-        return [slice(i, min(i + step, self.a[0])) for i in range(0, self.a[0], step)]
+    def groups(self, rows: int) -> list[slice]:
+        """The rows of points, `rows` at a time."""
+        return [slice(i, min(i + rows, self.a[0])) for i in range(0, self.a[0], rows)]
 
-    def half(self, x: np.ndarray) -> np.ndarray:
-        """Room for a block of a map x (blocks, n, H, W, C) transformed down only: row i of tile t as [:, t, i]."""
-        _, n, _, W, C = x.shape
-        return empty((n, self.tiles[0], self.a[0], W, C), x.dtype)
+    def half(self, n: int, W: int, C: int) -> Shape:
+        """Of n maps (H, W, C) transformed down only: row i of tile t is [:, t, i]."""
+        return n, self.tiles[0], self.a[0], W, C
 
-    def points(self, x: np.ndarray, rows: int) -> np.ndarray:
-        """Room for a block of a map x (blocks, n, H, W, C) at `rows` rows of points: (rows, tiles, a, C).
+    def points(self, n: int, rows: int, C: int) -> Shape:
+        """Of n maps of C channels at `rows` rows of points: (rows, tiles, a, C).
 
         The tiles are along n, down and across. With row i of every tile together, those of a point (i, j) are evenly
         spaced: a matrix (tiles, C) to BLAS.
         """
-        _, n, _, _, C = x.shape
-        return empty((rows, n * math.prod(self.tiles), self.a[1], C), x.dtype)
+        return rows, n * math.prod(self.tiles), self.a[1], C
 
     def down(self, x: np.ndarray, matrix: Bands, half: np.ndarray) -> list[Step]:
         """P x or S x: x (blocks, n, H, W, C) -> half, step by step with b[i] for block i."""
@@ -308,27 +310,43 @@ def forward(
     """conv2d with stride 1: x (N, H, W, C), w (rh, rw, C, K), bias (K,) -> (N, Ho, Wo, K)."""
     x = np.ascontiguousarray(x)
     p = plan(x.shape[1:3], w.shape[:2], padding, tile, x.dtype)
-    U = p.weights(w)
     y = empty((len(x), *p.outputs, w.shape[3]), x.dtype)
-    for images, n in p.blocks(len(x)):
+    for images, n, rows in p.blocks(len(x), sum(w.shape[2:])):
+        block = _workspace.prepared(_Forward, p, n, rows, *w.shape[2:], bias is not None)
+        if not images.start:
+            p.weights(w, block.U)
+            block.bias[...] = 0 if bias is None else bias
         xs, ys = _in_blocks(x[images], n), _in_blocks(y[images], n)
-        half, half_y = p.half(xs), p.half(ys)
-        groups = p.groups(n, sum(w.shape[2:]), x.itemsize)
-        rooms = p.points(xs, groups[0].stop), p.points(ys, groups[0].stop)
-        begin, steps, end = p.down(xs, p.P[0], half), [], p.down_adjoint(half_y, p.St[0], ys)
-        for rows in groups:
-            V, M = (room[: rows.stop - rows.start] for room in rooms)
-            steps += p.across(half, p.P[1], rows, V)
-            steps.append(_multiply(V, U[rows], M))
-            if bias is not None and rows.start <= ONE < rows.stop:
-                at_one = M[ONE - rows.start, :, ONE]
-                steps.append((np.add, at_one, bias, at_one))
-            steps += p.across_adjoint(M, p.St[1], rows, half_y)
+        begin, end = p.down(xs, p.P[0], block.half), p.down_adjoint(block.half_y, p.St[0], ys)
         for i in range(len(xs)):
             _run((f, a, b[i], out) for f, a, b, out in begin)
-            _run(steps)
+            _run(block.steps)
             _run((f, a, b, out[i]) for f, a, b, out in end)
     return y
+
+
+class _Forward:
+    """What `forward` does to a block of n images between the way down and the way back, and where."""
+
+    def __init__(self, p: Plan, n: int, rows: int, C: int, K: int, bias: bool):
+        self.U, self.bias, self.half, self.half_y, room, room_y = _workspace.arrays(
+            p.dtype,
+            (*p.a, *panels((C, K))),  # the first two are the same for any n
+            (K,),
+            p.half(n, p.size[1], C),
+            p.half(n, p.outputs[1], K),
+            p.points(n, rows, C),
+            p.points(n, rows, K),
+        )
+        self.steps: list[Step] = []
+        for group in p.groups(rows):
+            few = slice(group.stop - group.start)
+            V, M = room[few], room_y[few]
+            self.steps += [*p.across(self.half, p.P[1], group, V), _multiply(V, self.U[group], M)]
+            if bias and group.start <= ONE < group.stop:
+                at_one = M[ONE - group.start, :, ONE]
+                self.steps.append((np.add, at_one, self.bias, at_one))
+            self.steps += p.across_adjoint(M, p.St[1], group, self.half_y)
 
 
 def gradients(
@@ -347,59 +365,76 @@ def gradients(
     """
     g = np.ascontiguousarray(g)
     p = plan(x_shape[1:3], w_shape[:2], padding, tile, g.dtype)
-    gx = gw = gb = None
-    if w is not None:
-        Ut = p.weights(w.swapaxes(2, 3))
-        gx = empty(x_shape, g.dtype)
-    if x is not None:
-        x = np.ascontiguousarray(x)
-        gw = empty(w_shape, g.dtype)
-        gU = empty((*p.a, *w_shape[2:]), g.dtype)
-        if not len(g):
-            gU.fill(0)
-    if bias:
-        gb = np.zeros(w_shape[3])
-        sums = np.empty(w_shape[3], g.dtype)
-    for images, n in p.blocks(len(g)):
-        gs = _in_blocks(g[images], n)
-        groups = p.groups(n, sum(w_shape[2:]), g.itemsize)
-        most = groups[0].stop
-        half_g, room_Q = p.half(gs), p.points(gs, most)
-        begin, first, later, end = p.down(gs, p.S[0], half_g), [], [], []
-        if gx is not None:
-            gxs = _in_blocks(gx[images], n)
-            half_gx, room = p.half(gxs), p.points(gxs, most)
-            end = p.down_adjoint(half_gx, p.Pt[0], gxs)
+    x = None if x is None else np.ascontiguousarray(x)
+    gx = None if w is None else empty(x_shape, g.dtype)
+    gb = np.zeros(w_shape[3]) if bias else None
+    gw = None if x is None else empty(w_shape, g.dtype)
+    if gw is not None and not len(g):
+        gw.fill(0)
+    for images, n, rows in p.blocks(len(g), sum(w_shape[2:])):
+        block = _workspace.prepared(_Gradients, p, n, rows, *w_shape[2:], w is not None, x is not None, bias)
+        if w is not None and not images.start:
+            p.weights(w.swapaxes(2, 3), block.Ut)
+        begin, end = p.down(_in_blocks(g[images], n), p.S[0], block.half), []
         if x is not None:
-            xs = _in_blocks(x[images], n)
-            half_x, parts = p.half(xs), empty((most, *gU.shape[1:]), g.dtype)
-            room = p.points(xs, most) if gx is None else room  # the gradient at the points makes way for x there
-            begin += p.down(xs, p.P[0], half_x)
-        for rows in groups:
-            few = slice(rows.stop - rows.start)
-            Q = room_Q[few]
-            steps = p.across(half_g, p.S[1], rows, Q)
-            if gb is not None and rows.start <= ONE < rows.stop:
-                at_one = Q[ONE - rows.start, :, ONE]
-                steps += [(np.matmul, np.ones(len(at_one), g.dtype), at_one, sums), (np.add, gb, sums, gb)]
-            if gx is not None:
-                D = room[few]
-                steps += [_multiply(Q, Ut[rows], D), *p.across_adjoint(D, p.Pt[1], rows, half_gx)]
-            first += steps
-            later += steps
-            if x is not None:
-                V, part = room[few], parts[few]
-                to_V = p.across(half_x, p.P[1], rows, V)
-                both = V.transpose(0, 2, 3, 1), Q.swapaxes(1, 2)  # (C, tiles) @ (tiles, K) a point
-                first += [*to_V, (np.matmul, *pieces(*both, gU[rows]))]
-                later += [*to_V, (np.matmul, *pieces(*both, part)), (np.add, gU[rows], part, gU[rows])]
-        for i in range(len(gs)):
+            begin += p.down(_in_blocks(x[images], n), p.P[0], block.half_x)
+        if gx is not None:
+            end = p.down_adjoint(block.half_gx, p.Pt[0], _in_blocks(gx[images], n))
+        for i in range((images.stop - images.start) // n):
             _run((f, a, b[i], out) for f, a, b, out in begin)
-            _run(later if images.start or i else first)
+            _run(block.later if images.start or i else block.first)
             _run((f, a, b, out[i]) for f, a, b, out in end)
-    if gw is not None:
-        p.weights_adjoint(gU, gw)
+            if gb is not None:
+                gb += block.gb
+        if gw is not None and images.stop == len(g):
+            p.weights_adjoint(block.gU, gw)
     return gx, gw, gb if gb is None else gb.astype(g.dtype)
+
+
+class _Gradients:
+    """What `gradients` does to a block of n images between the ways down and the way back, and where.
+
+    The `first` block begins the sums over images that the `later` ones add to.
+    """
+
+    def __init__(self, p: Plan, n: int, rows: int, C: int, K: int, need_x: bool, need_w: bool, bias: bool):
+        half_x = p.half(n, p.size[1], C)
+        none: Shape = (0,)
+        self.Ut, self.gU, self.gb, self.half, self.half_x, self.half_gx, room_Q, room, parts = _workspace.arrays(
+            p.dtype,
+            (*p.a, *panels((K, C))) if need_x else none,  # the first three are the same for any n
+            (*p.a, C, K) if need_w else none,
+            (K,),
+            p.half(n, p.outputs[1], K),
+            half_x if need_w else none,
+            half_x if need_x else none,
+            p.points(n, rows, K),
+            p.points(n, rows, C),
+            (rows, p.a[1], C, K) if need_w else none,
+        )
+        self.first: list[Step] = []
+        self.later: list[Step] = []
+        for group in p.groups(rows):
+            few = slice(group.stop - group.start)
+            Q = room_Q[few]
+            steps = p.across(self.half, p.S[1], group, Q)
+            if bias and group.start <= ONE < group.stop:
+                at_one = Q[ONE - group.start, :, ONE]
+                steps.append((np.matmul, np.ones(len(at_one), p.dtype), at_one, self.gb))
+            if need_x:
+                D = room[few]
+                steps += [_multiply(Q, self.Ut[group], D), *p.across_adjoint(D, p.Pt[1], group, self.half_gx)]
+            self.first += steps
+            self.later += steps
+            if need_w:
+                V, part, gU = room[few], parts[few], self.gU[group]  # the gradient at the points has made way for x
+                to_V = p.across(self.half_x, p.P[1], group, V)
+                both = V.transpose(0, 2, 3, 1), Q.swapaxes(1, 2)  # (C, tiles) @ (tiles, K) a point
+                self.first += [*to_V, (np.matmul, *pieces(*both, gU))]
+                self.later += [*to_V, (np.matmul, *pieces(*both, part)), (np.add, gU, part, gU)]
+
+
+_workspace = Workspace()
 
 
 def _in_blocks(x: np.ndarray, n: int) -> np.ndarray:

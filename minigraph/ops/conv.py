@@ -40,9 +40,9 @@ def conv2d(
         padding: zeros around the map: an int, a pair, ((top, bottom), (left, right)), "valid" (none) or "same"
             (H' = ceil(H / stride)).
         groups: the channels are cut into this many groups, each convolved with its own K // groups filters.
-        algorithm: "im2col", "winograd", or None, the faster of them for the shape: see `minigraph.kernels.conv`. Winograd
-            has a larger error, in float32 up to 1.2e-5 of the largest output where im2col has 1e-6, and a NaN or an
-            infinity in the map spreads to outputs near it.
+        algorithm: "im2col", "winograd", or None, the faster of them for the shape: see `minigraph.kernels.conv`.
+            Winograd has a larger error, in float32 up to 1.2e-5 of the largest output where im2col has 1e-6, and a NaN
+            or an infinity in the map spreads to outputs near it.
 
     Raises:
         ValueError: x that is not floating (N, H, W, C), shapes or channels that do not fit, a window larger than the

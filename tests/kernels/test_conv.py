@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigraph.kernels import conv, winograd
+from minigraph.kernels import conv, memory, winograd
 
 SAME = ((1, 1), (1, 1))
 
@@ -169,6 +169,30 @@ def test_results_do_not_depend_on_the_block(monkeypatch, algorithm, block):
     monkeypatch.setattr(winograd, "TILES", block)
     for got, expected in zip(run(x, w, g, c, algorithm), want, strict=True):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("group", [1, 1 << 14, 1 << 15, 1 << 16])
+@pytest.mark.parametrize("n", range(1, 12))
+def test_blocks_of_two_sizes_share_the_weights_and_their_gradient(monkeypatch, n, group):
+    """The smaller one comes last: it should find them where the larger one had them, in memory that need not grow."""
+    monkeypatch.setattr(winograd, "_workspace", memory.Workspace())
+    monkeypatch.setattr(winograd, "GROUP", group)
+    monkeypatch.setattr(winograd, "TILES", 16)
+    c = case(N=n, size=(8, 7), C=8, K=9)
+    x, w, g = arrays(c)
+    plan = winograd.plan((8, 7), (3, 3), SAME, (4, 4), x.dtype)
+    assert sum((i.stop - i.start) for i, *_ in plan.blocks(n, 17)) == n
+    for got, expected in zip(run(x, w, g, c, "winograd"), run(x, w, g, c, "im2col"), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
+
+
+def test_a_larger_call_between_two_of_one_shape(monkeypatch):
+    monkeypatch.setattr(winograd, "_workspace", memory.Workspace())
+    small, large = case(N=3, size=(6, 6), C=4, K=4), case(N=5, size=(12, 12), C=8, K=16)
+    first = run(*arrays(small), small, "winograd")
+    run(*arrays(large), large, "winograd")
+    for a, b in zip(first, run(*arrays(small), small, "winograd"), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("algorithm", conv.ALGORITHMS)

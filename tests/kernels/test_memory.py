@@ -70,3 +70,23 @@ def test_shape_dtype_and_alignment(shape, dtype):
 def test_blocks_begin_all_over_a_page():
     blocks = [memory.empty((1 << 17,), np.uint8) for _ in range(memory.PAGE // memory.LINE)]
     assert {address(a) % memory.PAGE for a in blocks} == set(range(0, memory.PAGE, memory.LINE))
+
+
+def test_a_workspace_keeps_what_was_prepared_until_it_grows():
+    workspace, made = memory.Workspace(), []
+
+    def make(n):
+        made.append(n)
+        return workspace.arrays(np.dtype(np.float32), (n, 3), (0,), (n,))
+
+    a = workspace.prepared(make, 5000)
+    assert workspace.prepared(make, 5000) is a and workspace.prepared(make, 10) is workspace.prepared(make, 10)
+    assert made == [5000, 10]
+    workspace.prepared(make, 6000)
+    assert workspace.prepared(make, 10) is workspace.prepared(make, 10)
+    assert made == [5000, 10, 6000, 10]
+    assert [x.shape for x in a] == [(5000, 3), (0,), (5000,)]
+    a[0][...], a[2][...] = 1, 2
+    assert (a[0] == 1).all() and not np.shares_memory(a[0], a[2])
+    assert all(address(x) % memory.LINE == 0 for x in a) and address(a[0]) % memory.PAGE != address(a[2]) % memory.PAGE
+    assert all(x.flags.c_contiguous and x.flags.writeable for x in a)
