@@ -331,7 +331,7 @@ class _Forward:
     def __init__(self, p: Plan, n: int, rows: int, C: int, K: int, bias: bool):
         self.U, self.bias, self.half, self.half_y, room, room_y = _workspace.arrays(
             p.dtype,
-            (*p.a, *panels((C, K))),  # the first two are the same for any n
+            (*p.a, *panels((C, K))),  # the first two lie at one place for every n
             (K,),
             p.half(n, p.size[1], C),
             p.half(n, p.outputs[1], K),
@@ -402,7 +402,7 @@ class _Gradients:
         none: Shape = (0,)
         self.Ut, self.gU, self.gb, self.half, self.half_x, self.half_gx, room_Q, room, parts = _workspace.arrays(
             p.dtype,
-            (*p.a, *panels((K, C))) if need_x else none,  # the first three are the same for any n
+            (*p.a, *panels((K, C))) if need_x else none,  # the first three lie at one place for every n
             (*p.a, C, K) if need_w else none,
             (K,),
             p.half(n, p.outputs[1], K),
