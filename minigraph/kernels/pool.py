@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from .memory import empty
+from .special import gate
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
@@ -70,23 +71,20 @@ def max_pool_scatter(
 ) -> np.ndarray:
     """Gradient of max_pool: each g whole to its window's maximum, overlaps add. (N, H', W', C) -> (N, *size, C)."""
     gx = _empty_or_zeros(g, size, window, stride, padding)
-    # g where the mask says so, else 0: a product of g's bits and 0 or 1, exact where inf * 0 is not.
-    bits = np.dtype(f"i{g.itemsize}")
     if _tiles(window, stride, padding):  # all positions at once
         (kh, kw), (N, Ho, Wo, C) = window, g.shape
-        inside = gx.view(bits)[:, : Ho * kh, : Wo * kw]
+        inside = gx[:, : Ho * kh, : Wo * kw]
         targets = inside.reshape(N, Ho, kh, Wo, kw, C).transpose(2, 4, 0, 1, 3, 5)  # kh kw N Ho Wo C
         positions = np.arange(kh * kw, dtype=index.dtype).reshape(kh, kw, 1, 1, 1, 1)
         for n in _blocks(gx):
             mask = np.equal(index[n], positions, out=empty((kh, kw, *index[n].shape), np.bool_))
-            np.multiply(g[n].view(bits), mask.view(np.int8), out=targets[:, :, n])
+            gate(g[n], mask, out=targets[:, :, n])
         return gx
     places = _places(size, window, stride, padding)
     for n in _blocks(gx):
         for k, (out, at) in enumerate(places):
-            mask = (index[n][out] == k).view(np.int8)
             target = gx[n][at]
-            target += (g[n][out].view(bits) * mask).view(g.dtype)
+            target += gate(g[n][out], index[n][out] == k)
     return gx
 
 

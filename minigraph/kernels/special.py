@@ -30,7 +30,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 def silu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(y, s): y = x s within a rounding of x, s = 1 / (1 + e^-x) within a rounding of 1; any shape.
 
-    s is computed as (1 + tanh(x / 2)) / 2, in half the time of the exponential.
+    s is computed as (1 + tanh(x / 2)) / 2, in 0.6 of the time of the exponential.
     """
 
     def step(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:

@@ -120,10 +120,10 @@ class Plan:
         self.G = np.kron(*G).astype(dtype)  # vec(G w G^T) = kron(G, G) vec(w)
 
     def blocks(self, n: int, channels: int) -> list[tuple[slice, int, int]]:
-        """n images in blocks of about TILES tiles, those of one size and then the one left over.
+        """n images in blocks of about TILES tiles: those of one size, then the one left over.
 
-        For both (which images, how many a block, how many rows of points are taken together): as many as have about
-        GROUP bytes, the same for both so that the smaller one needs no more memory.
+        Each as (which images, how many a block, how many rows of points at a time: about GROUP bytes). The rows are the
+        same for both, so that the smaller block needs no more memory.
         """
         tiles = math.prod(self.tiles)
         size = -(-n // max(1, round(n * tiles / TILES)))
@@ -315,7 +315,8 @@ def forward(
         block = _workspace.prepared(_Forward, p, n, rows, *w.shape[2:], bias is not None)
         if not images.start:
             p.weights(w, block.U)
-            block.bias[...] = 0 if bias is None else bias
+            if bias is not None:
+                block.bias[...] = bias
         xs, ys = _in_blocks(x[images], n), _in_blocks(y[images], n)
         begin, end = p.down(xs, p.P[0], block.half), p.down_adjoint(block.half_y, p.St[0], ys)
         for i in range(len(xs)):

@@ -77,13 +77,6 @@ def std(x, axis=None, ddof=0, keepdims=False):
     return _squares(np.std, x, axis, ddof, keepdims)
 
 
-def _squares(f, x, axis, ddof, keepdims):
-    """np.var or np.std; of float16 in float32, where the squares do not overflow."""
-    x = np.asarray(x)
-    y = f(x, axis, ddof=ddof, keepdims=keepdims, dtype=np.float32 if x.dtype == np.float16 else None)
-    return y.astype(np.float16) if x.dtype == np.float16 else y
-
-
 @std.vjp
 def _(g, y, x, axis=None, ddof=0, keepdims=False):  # (x - mean) / ((n - ddof) std)
     flat = value(y) == 0
@@ -196,6 +189,13 @@ def _norm(x, axis=None, keepdims=False):
 def _(g, y, x, axis=None, keepdims=False):  # x / |x|
     zero = value(y) == 0
     return spread(where(zero, 0, g / where(zero, 1, y)), x.shape, axis) * x
+
+
+def _squares(f, x, axis, ddof, keepdims):
+    """np.var or np.std; of float16 in float32, where the squares do not overflow."""
+    x = np.asarray(x)
+    y = f(x, axis, ddof=ddof, keepdims=keepdims, dtype=np.float32 if x.dtype == np.float16 else None)
+    return y.astype(np.float16) if x.dtype == np.float16 else y
 
 
 def _nonempty(name: str, x: Any, axis: Axis, ddof: int = 0) -> None:
