@@ -30,7 +30,8 @@ def batch_norm(
     """Batch normalisation (Ioffe & Szegedy 2015) over all axes but the last: `(y, mean, var)`, x and y (..., C).
 
     y = scale (x - m) / sqrt(v + eps) + bias, with m and v the batch's own mean and variance when training, and the
-    running `mean` and `var` otherwise. y has the dtype of x, the running statistics keep theirs.
+    running `mean` and `var` otherwise. y has the dtype of x, the running statistics keep theirs
+    (integers are taken in that of x).
 
     Args:
         scale, bias: (C,), or None for 1 and 0.
@@ -47,8 +48,8 @@ def batch_norm(
         raise ValueError(f"batch_norm: momentum should be in [0, 1] and eps at least 0, got {momentum} and {eps}")
     if mean is None or var is None:
         raise ValueError("batch_norm: the running mean and var should be arrays (C,), got None")
-    mean, var = as_array(mean), as_array(var)
     channels = _channels("batch_norm", x, (("scale", scale), ("bias", bias), ("mean", mean), ("var", var)))
+    mean, var = (v if v.dtype.kind == "f" else astype(v, x.dtype) for v in (as_array(mean), as_array(var)))
     if not train:
         a = (1 if scale is None else scale) / sqrt(var + eps)
         shift = (0 if bias is None else bias) - mean * a

@@ -71,6 +71,9 @@ def test_lists_are_arrays():
         lists, given = ([f(v) for v in (V, V, 0 * V, V)] for f in (np.ndarray.tolist, np.array))
         for a, b in zip(mg.batch_norm(X, *lists, train=train), mg.batch_norm(X, *given, train=train), strict=True):
             np.testing.assert_array_equal(a, b)
+    *_, mean, var = mg.batch_norm(X + np.arange(3), None, None, [0, 0, 0], [1, 1, 1], train=True)
+    np.testing.assert_allclose(mean, [0.1, 0.2, 0.3])
+    np.testing.assert_allclose(var, 0.9, atol=1e-12)
 
 
 def test_the_wider_dtype_of_a_convolution_wins_and_gradients_keep_their_own():
