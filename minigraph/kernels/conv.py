@@ -11,8 +11,8 @@ Left to itself (`algorithm=None`) a 3x3 kernel goes to Winograd from `FEW` chann
 output pixel on one core, forward + both gradients, 32 float32 maps of 16x16 (`benchmarks/algorithms.py`):
 
     channels     3->16    8->8  12->12  16->16  24->24  32->32   16->64   64->64
-    im2col          60      79     128     144     264     319      336      996
-    winograd        76      73      84      90     153     141      160      360
+    im2col          66      87     137     156     289     351      373     1096
+    winograd        76      74      80      87     156     148      170      393
 
 Maps of 8x8 and of 32x32 cross over below 8 channels too (`--size`).
 """
