@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from . import random, tape, tree
+from . import modes, random, tree
+from .blame import describe
 from .tensor import Tensor
 from .transforms import _vjp, one_number
 
@@ -64,7 +65,7 @@ def value_and_grad(
     @functools.wraps(loss_fn)
     def step(params: Any, *batch: Any) -> Any:
         leaves = tree.leaves((params, batch))
-        if tape.flags.get() & tape.NESTED or any(type(x) is Tensor and x.requires_grad for x in leaves):
+        if modes.flags.get() & modes.DIFFERENTIATED or any(type(x) is Tensor and x.requires_grad for x in leaves):
             raise TypeError(
                 "parallel.value_and_grad cannot be differentiated, inside a transform or through a Tensor that "
                 "requires a gradient: use minigraph.value_and_grad"
@@ -112,7 +113,7 @@ def map(f: Callable[..., Any], *batch: Any, threads: int | None = None, microbat
         for path, a in tree.items(result):
             if np.shape(a)[:1] != (expected,):
                 at = f" at {path}" if path else ""
-                raise ValueError(f"parallel.map: f gave {tape.describe(a)}{at} for a part of {expected} examples")
+                raise ValueError(f"parallel.map: f gave {describe(a)}{at} for a part of {expected} examples")
         return result
 
     executor.run(run, -(-n // size), parts.append)

@@ -8,21 +8,23 @@
     def _(g, y, _x):              # d tanh = 1 - tanh^2
         return g * (1 - y * y)
 
-A rule takes the gradient `g` of the output, the output `y`, and the forward's own arguments, and returns the gradient
-of each positional argument: an array, a thunk (run only if that gradient is needed), or None for zero; one alone, or a
-tuple. It is written in operators and minigraph's own functions: handed arrays it computes, handed Tensors it records,
-so one rule serves every order of derivative. An argument (or `y`) that the rule names with a leading underscore is not
-kept for the backward pass: the rule gets a stand-in that has only its shape and dtype.
+A rule takes the gradient `g` of the output, the output `y`, and the forward's own arguments. It returns the gradient of
+each positional argument: an array, a thunk (a function of no argument, called only if that gradient is needed), or None
+for zero. A single gradient may stand alone, several come as a tuple. The rule is written in operators and minigraph's
+own functions: given arrays it computes, given Tensors it records, so one rule serves every order of derivative.
 
-Gradients that share work can come as one function instead of a tuple: it takes a list of bools, which of them are
-needed, and returns the tuple.
+An argument (or `y`) that the rule names with a leading underscore is not kept for the backward pass. In its place the
+rule gets a stand-in that has only its shape and dtype.
+
+Gradients that share work can come as one function instead of a tuple. It takes a list of bools, which says which of
+them are needed, and returns the tuple.
 
 A rule with a keyword argument `out=None` gets g itself as `out` where nothing else needs g, and may write its result
-over it: no memory is fresher in the cache.
+over it. That saves memory, and the array is still in the cache.
 
-A forward that returns `(value, saved)` hands `saved` to its rule as the keyword argument `saved`. Since nothing can be
-differentiated through `saved`, such a primitive may name a `composite`: the same function in other operations, which
-derivatives of higher order go through.
+A forward that returns `(value, saved)` hands `saved` to its rule as the keyword argument `saved`. Nothing can be
+differentiated through `saved`, so such a primitive may define a composite: the same function made of other operations,
+which derivatives of higher order go through.
 """
 
 from __future__ import annotations
@@ -30,82 +32,107 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
-from . import tape
-from .tape import ANOMALY, RECORD, Node, next_id, user_frame
+from . import modes, tape
+from .anomaly import note_forward
+from .blame import describe, user_frame
+from .modes import ANOMALY, RECORD
+from .tape import Node, new_node
 from .tensor import Tensor
 
-_REGISTRY: dict[str, Primitive] = {}
+P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_REGISTRY: dict[str, Primitive[Any]] = {}
 _new = object.__new__
-_mode = tape.flags.get
+_flags = modes.flags.get
 _F64 = np.dtype(np.float64)
 _F32 = np.dtype(np.float32)
-_NUMPY_ERRORS = (TypeError, ValueError, IndexError)  # for operands that do not fit
+_NUMPY_ERRORS = (TypeError, ValueError, IndexError)  # what NumPy raises for operands that do not fit
 
 
-class Primitive:
-    """A differentiable function; call it with arrays (arrays come back) or Tensors (a recorded Tensor comes back)."""
+class Primitive(Generic[P]):
+    """A differentiable function: called with arrays it returns an array, called with Tensors a recorded Tensor.
 
-    def __init__(self, forward: Callable[..., Any], name: str | None = None):
+    Attributes:
+        forward: the function on arrays. rule: its vector-Jacobian product. composite: None, or the same function made
+            of other operations. name: what errors and drawings call it.
+        parameters: the names of the forward's positional parameters.
+        keeps_y: the rule reads the output. unread: the positions of the arguments whose arrays the rule does not read.
+        unread_rest: the rule does not read those of *args. overwrites: the rule can write its result over g.
+        narrows: a float64 result is cast to the width of the inputs, see `_narrow`.
+    """
+
+    def __init__(self, forward: Callable[Concatenate[Any, P], Any], name: str | None = None):
         if not isinstance(forward, FunctionType):
             raise TypeError(f"primitive: expected a Python function (def), got {forward!r}")
-        self.forward = forward
-        self.name = name or forward.__name__.lstrip("_")  # _pad is what the public pad calls
+        self.forward: Callable[..., Any] = forward
+        self.name = name or forward.__name__.lstrip("_")  # the primitive _pad is what the public function pad calls
         self.__name__ = self.name
         self.__doc__ = forward.__doc__
         self.__module__ = forward.__module__
-        self.__wrapped__ = forward  # what inspect.signature reads
+        self.__wrapped__ = forward  # inspect.signature reads it
         code = forward.__code__
-        self.names = code.co_varnames[: code.co_argcount]  # of the positional arguments
+        self.parameters = code.co_varnames[: code.co_argcount]
         self.rule: Callable[..., Any] = self._no_rule
-        self.dropped: tuple[int, ...] = ()  # positional arguments whose arrays the rule does not need
-        self.drops_rest = False  # the same for *args
-        self.drops = False  # either, and no composite that would need all of them
-        self.keeps_y = True
-        self.overwrites = False  # the rule can write over its g
-        self.narrows = True  # results are held to the width of the inputs, see _narrow
         self.composite: Callable[..., Any] | None = None
+        self.keeps_y = True
+        self.unread: tuple[int, ...] = ()
+        self.unread_rest = False
+        self.overwrites = False
+        self.narrows = True
+        self._lets_go = False  # some argument is not read, neither by the rule nor by a composite
 
-    def vjp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+    # ------------------------------------------------------------ definition
+
+    def vjp(self, rule: F) -> F:
         """Decorator: register `rule(g, y, *args, **kwargs)`. Raises TypeError where it does not mirror the forward."""
-        code, forward = rule.__code__, self.forward.__code__
-        names = code.co_varnames[: code.co_argcount]
-        args, wanted = names[2:], self.names
-        same = tuple(n.removeprefix("_") for n in args) == wanted
-        same &= bool(code.co_flags & 4) == bool(forward.co_flags & 4)  # *args in both or neither
-        same &= rule.__defaults__ == self.forward.__defaults__
-        given, asked = _keywords(self.forward), _keywords(rule)
-        own = {"saved", "out"} & (asked.keys() - given.keys())  # of the rule alone
-        if not (code.co_flags | forward.co_flags) & 8:  # neither has **kwargs
-            same &= {n: default for n, default in asked.items() if n not in own} == given
-        if not same:
+        given, asked = _Parameters(self.forward), _Parameters(rule)
+        own = {"saved", "out"} & (asked.keywords.keys() - given.keywords.keys())  # keywords of the rule alone
+        mirrors = (
+            tuple(name.removeprefix("_") for name in asked.positional[2:]) == given.positional
+            and bool(asked.rest) == bool(given.rest)
+            and asked.defaults == given.defaults
+        )
+        if not (asked.any_keywords or given.any_keywords):
+            mirrors &= {k: default for k, default in asked.keywords.items() if k not in own} == given.keywords
+        if not mirrors:
             raise TypeError(
                 f"the rule of {self.name} should take (g, y) and then the forward's own arguments with their defaults, "
                 f"{inspect.signature(self.forward)}, got {inspect.signature(rule)}"
             )
         self.rule = rule
-        self.keeps_y = not names[1].startswith("_")
+        self.keeps_y = not asked.positional[1].startswith("_")
         self.overwrites = "out" in own
-        self.dropped = tuple(i for i, n in enumerate(args) if n.startswith("_"))
-        if code.co_flags & 4:
-            self.drops_rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount][0] == "_"
-        self.drops = bool(self.dropped or self.drops_rest) and self.composite is None
+        self.unread = tuple(i for i, name in enumerate(asked.positional[2:]) if name.startswith("_"))
+        self.unread_rest = asked.rest.startswith("_")
+        self._lets_go = bool(self.unread or self.unread_rest) and self.composite is None
         return rule
 
-    def define_composite(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorator: register the same function as a composite of other operations, for higher orders."""
+    def define_composite(self, f: F) -> F:
+        """Decorator: register the same function made of other operations, for derivatives of higher order."""
         self.composite = f
-        self.drops = False
+        self._lets_go = False
         return f
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def ignores(self, i: int) -> bool:
+        """Whether the rule does not read the array of argument `i`."""
+        return i in self.unread or (self.unread_rest and i >= len(self.parameters))
+
+    # ------------------------------------------------------------ call
+
+    @overload
+    def __call__(self, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
+    @overload
+    def __call__(self, x: Any, /, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # mypy misses that *args takes x
         return self._apply(*args, **kwargs)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        """The call itself. Operators of Tensor come here directly; `user_frame` skips them as it does `__call__`."""
+        """The call. `__call__` and the operators of Tensor come here, so that `user_frame` may skip two frames."""
         values: list[Any] = []
         parents: list[Node | None] = []
         tensors = traced = False
@@ -123,26 +150,16 @@ class Primitive:
         if kwargs:
             for v in kwargs.values():
                 if type(v) is Tensor:
-                    return self(*self._positional(args, kwargs), **kwargs)
+                    return self._apply(*self._positional(args, kwargs), **kwargs)
         try:
             y = self.forward(*values, **kwargs) if kwargs else self.forward(*values)
         except _NUMPY_ERRORS as error:
-            if type(error).__module__.partition(".")[0] not in ("builtins", "numpy"):
-                raise  # the user's own type
-            raise self._forward_error(error, values, kwargs) from error
+            self._explain(error, values, kwargs)
+            raise
         if type(y) is not np.ndarray:
-            if type(y) is tuple:
-                if len(y) != 2:
-                    raise TypeError(f"{self.name}: expected an array or (array, saved), got {len(y)} values")
-                y, kwargs["saved"] = y
-            if not isinstance(y, (np.ndarray, np.generic)):
-                y = np.asarray(y)
-        dtype = y.dtype
-        if dtype is _F64 and self.narrows:
-            y = _narrow(y, values)
-            dtype = y.dtype
-        elif dtype is not _F32 and dtype.kind != "f" and (traced or dtype.kind not in "iub"):
-            raise TypeError(f"{self._shown(values, kwargs)}: the result would be {dtype}, which has no gradient")
+            y = self._value(y, kwargs)
+        if y.dtype is not _F32:
+            y = self._narrowed(y, values, kwargs, traced)
         if not tensors:
             return y
         if type(y) is not np.ndarray:
@@ -150,65 +167,53 @@ class Primitive:
         out = _new(Tensor)
         out.data = y
         out.node = None
-        mode = _mode()
-        if traced and mode & RECORD:
-            out.node = node = _new(Node)  # slot by slot: in half the time of Node(...)
-            node.id = next_id()
-            node.op = self
-            node.shape = y.shape
-            node.dtype = dtype
-            node.parents = parents
-            node.args = values
-            node.kwargs = kwargs or None
-            node.y = y if self.keeps_y else None
-            node.call = user_frame()
-            if mode & ANOMALY:
-                tape.check_forward(node, y, values)
-            if self.drops:
-                self._drop(values, parents)
-            if mode & ANOMALY:
-                tape.remember(node)
-        elif mode & ANOMALY:
-            node = Node(self, y.shape, dtype, parents, values, kwargs, None, user_frame())
-            tape.check_forward(node, y, values)
+        flags = _flags()
+        recorded = traced and flags & RECORD
+        if recorded or flags & ANOMALY:
+            kept = y if self.keeps_y else None
+            node = new_node(self, y, parents, values, kwargs or None, kept, user_frame(2))  # of this and its caller
+            if flags & ANOMALY:
+                note_forward(node, y)
+            if self._lets_go:
+                self._let_go(values, parents)
+            if recorded:
+                out.node = node
         return out
 
-    def _drop(self, values: list[Any], parents: list[Node | None]) -> None:
-        """Put nodes in the place of arrays that the rule does not need."""
-        for i in self.dropped:
+    def _value(self, y: Any, kwargs: dict[str, Any]) -> Any:
+        """The value of what the forward returned, if that is no array; what it saved goes into `kwargs`."""
+        if type(y) is tuple:
+            if len(y) != 2:
+                raise TypeError(f"{self.name}: expected an array or (array, saved), got {len(y)} values")
+            y, kwargs["saved"] = y
+        return y if isinstance(y, (np.ndarray, np.generic)) else np.asarray(y)
+
+    def _narrowed(self, y: Any, values: list[Any], kwargs: dict[str, Any], traced: bool) -> Any:
+        """A result that is not float32, in the dtype that it should have; TypeError where that cannot be a Tensor's."""
+        kind = y.dtype.kind
+        if y.dtype is _F64:
+            return _narrow(y, values) if self.narrows else y
+        if kind != "f" and (traced or kind not in "iub"):
+            raise TypeError(f"{self._shown(values, kwargs)}: the result would be {y.dtype}, which has no gradient")
+        return y
+
+    def _let_go(self, values: list[Any], parents: list[Node | None]) -> None:
+        """Put the nodes of the inputs in the place of the arrays that the rule does not read."""
+        for i in self.unread:
             if i < len(values) and parents[i] is not None:
                 values[i] = parents[i]
-        if self.drops_rest:
-            for i in range(len(self.names), len(values)):
+        if self.unread_rest:
+            for i in range(len(self.parameters), len(values)):
                 if parents[i] is not None:
                     values[i] = parents[i]
 
-    def pull_tensors(self, node: Node, g: Any) -> Any:
-        """The rule on Tensors that know where they come from, so that its result is differentiable in turn."""
-        args = [
-            Tensor.of(a, p) if p is not None and not isinstance(a, Node) else a
-            for a, p in zip(node.args, node.parents, strict=True)
-        ]
-        if self.composite is not None:
-            kwargs = {k: v for k, v in (node.kwargs or {}).items() if k != "saved"}
-            # Fresh nodes, so that the walk through the composite ends at its own inputs.
-            inputs = [
-                identity(a) if p is not None else a for a, p in zip(args, node.parents, strict=True)
-            ]
-            y = self.composite(*inputs, **kwargs)
-            targets = [a.node if p else None for a, p in zip(inputs, node.parents, strict=True)]
-            wanted = frozenset(t for t in targets if t is not None)
-            grads = tape.backprop([(y.node, g)], wanted, retain_graph=True, create_graph=True)
-            return tuple(grads.get(t) if t is not None else None for t in targets)
-        y = node if node.y is None else Tensor.of(node.y, node)
-        return self.rule(g, y, *args, **(node.kwargs or {}))
-
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """`args` and the keyword arguments that can be positional, in order; the latter leave `kwargs`."""
-        defaults = dict(zip(reversed(self.names), reversed(self.forward.__defaults__ or ()), strict=False))
+        names = self.parameters
+        defaults = dict(zip(reversed(names), reversed(_Parameters(self.forward).defaults), strict=False))
         bound = list(args)
-        last = max((i for i, n in enumerate(self.names) if n in kwargs), default=-1)
-        for name in self.names[len(args) : last + 1]:
+        last = max((i for i, n in enumerate(names) if n in kwargs), default=-1)
+        for name in names[len(args) : last + 1]:
             if name not in kwargs and name not in defaults:
                 raise TypeError(f"{self.name}: argument {name!r} is missing")
             bound.append(kwargs.pop(name) if name in kwargs else defaults[name])
@@ -219,23 +224,52 @@ class Primitive:
                 )
         return bound
 
-    def _forward_error(self, error: Exception, values: list[Any], kwargs: Any) -> Exception:
-        kind = next(k for k in _NUMPY_ERRORS if isinstance(error, k))
-        return kind(f"{self._shown(values, kwargs)}: {str(error).removeprefix(self.name + ': ')}")
+    # ------------------------------------------------------------ the backward pass
 
-    def _shown(self, values: list[Any], kwargs: Any) -> str:
-        shown = [tape.describe(v) for v in values]
-        shown += [f"{k}={tape.describe(v)}" for k, v in kwargs.items()]
-        return f"{self.name}({', '.join(shown)})"
+    def pull_tensors(self, node: Node, g: Any) -> Any:
+        """The rule on Tensors that know where they come from, so that its result is differentiable in turn."""
+        args = [
+            Tensor.of(a, p) if p is not None and not isinstance(a, Node) else a
+            for a, p in zip(node.args, node.parents, strict=True)
+        ]
+        if self.composite is not None:
+            return self._pull_composite(self.composite, node, args, g)
+        y = node if node.y is None else Tensor.of(node.y, node)
+        return self.rule(g, y, *args, **(node.kwargs or {}))
+
+    def _pull_composite(self, composite: Callable[..., Any], node: Node, args: list[Any], g: Any) -> Any:
+        """The gradients of the composite. Its inputs are nodes of their own, at which the walk through it ends."""
+        kwargs = {k: v for k, v in (node.kwargs or {}).items() if k != "saved"}
+        inputs = [identity(a) if p is not None else a for a, p in zip(args, node.parents, strict=True)]
+        y = composite(*inputs, **kwargs)
+        targets = [a.node if p is not None else None for a, p in zip(inputs, node.parents, strict=True)]
+        wanted = frozenset(t for t in targets if t is not None)
+        grads = tape.backprop([(y.node, g)], wanted, retain_graph=True, create_graph=True)
+        return tuple(grads.get(t) if t is not None else None for t in targets)
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has no rule; register one with @{self.name}.vjp")
 
+    # ------------------------------------------------------------ words
+
+    def _explain(self, error: Exception, values: list[Any], kwargs: dict[str, Any]) -> None:
+        """Raise `error` again with the call in its message, unless its type is the user's own."""
+        if type(error).__module__.partition(".")[0] in ("builtins", "numpy"):
+            kind = next(k for k in _NUMPY_ERRORS if isinstance(error, k))
+            raise kind(f"{self._shown(values, kwargs)}: {str(error).removeprefix(self.name + ': ')}") from error
+
+    def _shown(self, values: list[Any], kwargs: dict[str, Any]) -> str:
+        shown = [describe(v) for v in values]
+        shown += [f"{k}={describe(v)}" for k, v in kwargs.items()]
+        return f"{self.name}({', '.join(shown)})"
+
     def __repr__(self) -> str:
-        return f"<primitive {self.name}>"
+        signature = inspect.signature(self.forward)
+        bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+        return f"<primitive {self.name}{signature.replace(parameters=bare, return_annotation=signature.empty)}>"
 
 
-def primitive(forward: Callable[..., Any]) -> Primitive:
+def primitive(forward: Callable[Concatenate[Any, P], Any]) -> Primitive[P]:
     """Decorator: make `forward(*arrays, **static)` a primitive and register it; give its rule with `.vjp`.
 
     `forward` is handed ndarrays (and whatever else its caller passed: axes, strides) and returns an ndarray, or
@@ -249,13 +283,13 @@ def primitive(forward: Callable[..., Any]) -> Primitive:
     return new
 
 
-def primitives() -> dict[str, Primitive]:
+def primitives() -> dict[str, Primitive[Any]]:
     """Every registered primitive by name, in order of definition."""
     return dict(_REGISTRY)
 
 
-def custom_vjp(f: Callable[..., Any]) -> Primitive:
-    """Decorator: a function with a hand-given gradient, as a primitive is but not registered.
+def custom_vjp(f: Callable[Concatenate[Any, P], Any]) -> Primitive[P]:
+    """Decorator: a function with a hand-given gradient. It is a primitive that is not registered.
 
         @mg.custom_vjp
         def clip_gradient(x):
@@ -268,17 +302,29 @@ def custom_vjp(f: Callable[..., Any]) -> Primitive:
     return Primitive(f)
 
 
-def _keywords(f: Callable[..., Any]) -> dict[str, Any]:
-    """The keyword-only arguments and their defaults."""
-    code, defaults = f.__code__, f.__kwdefaults__ or {}
-    names = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    return {n: defaults.get(n, inspect.Parameter.empty) for n in names}
+class _Parameters:
+    """The parameters of a function.
+
+    Attributes:
+        positional: their names. defaults: of the last of them. rest: the name of *args or "".
+        keywords: the keyword-only ones with their defaults. any_keywords: whether there is **kwargs.
+    """
+
+    def __init__(self, f: Callable[..., Any]):
+        code = f.__code__
+        count, ends = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+        self.positional = code.co_varnames[:count]
+        self.defaults = f.__defaults__ or ()
+        self.rest = code.co_varnames[ends] if code.co_flags & inspect.CO_VARARGS else ""
+        given = f.__kwdefaults__ or {}
+        self.keywords = {name: given.get(name, inspect.Parameter.empty) for name in code.co_varnames[count:ends]}
+        self.any_keywords = bool(code.co_flags & inspect.CO_VARKEYWORDS)
 
 
 def _narrow(y: Any, values: list[Any]) -> Any:
-    """A float64 result cast to its widest floating input: counts and numbers do not make float32 float64.
+    """A float64 result cast to its widest floating input, so that counts and numbers do not make float32 float64.
 
-    Arrays with axes decide; where there are none, 0-d arrays do; Python and NumPy scalars never.
+    Arrays with axes decide; where there are none, 0-d arrays do. Python's and NumPy's scalars never decide.
     """
     arrays = [v for v in values if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
     deciding = [v.dtype for v in arrays if v.ndim] or [v.dtype for v in arrays]

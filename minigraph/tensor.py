@@ -8,7 +8,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import tape
-from .tape import Node
+from .blame import describe
+from .kernels.memory import owned
+from .tape import Node, new_node
 
 
 class Tensor:
@@ -39,7 +41,7 @@ class Tensor:
                 f"Tensor: requires_grad needs a floating dtype, got {array.dtype}; pass dtype=np.float32"
             )
         self.data = array
-        self.node = Node(None, array.shape, array.dtype) if requires_grad else None
+        self.node = new_node(None, array) if requires_grad else None
 
     @staticmethod
     def of(data: np.ndarray, node: Node | None) -> Tensor:
@@ -83,7 +85,7 @@ class Tensor:
         if self.node is None or self.node.op is not None:
             raise TypeError("grad can be set on a leaf only: a Tensor made with requires_grad=True")
         if value is not None and (type(value) is not Tensor or value.shape != self.shape):
-            raise TypeError(f"grad: expected None or a Tensor {self.shape}, got {tape.describe(value)}")
+            raise TypeError(f"grad: expected None or a Tensor {self.shape}, got {describe(value)}")
         self.node.grad = value
 
     @property
@@ -131,7 +133,7 @@ class Tensor:
             create_graph=create_graph,
         )
         # the seed is the caller's: a leaf that is the root itself must not share it
-        arrays = tape.owned([_data(g) for g in grads.values()], {id(_data(gradient))})
+        arrays = owned([value(g) for g in grads.values()], {id(value(gradient))})
         for (leaf, g), array in zip(grads.items(), arrays, strict=True):
             new = Tensor.of(array, g.node if type(g) is Tensor else None)
             leaf.grad = new if leaf.grad is None else leaf.grad + new
@@ -227,33 +229,33 @@ class Tensor:
         return ~self.data
 
     def __and__(self, other: Any) -> np.ndarray:
-        return self.data & _data(other)
+        return self.data & value(other)
 
     def __or__(self, other: Any) -> np.ndarray:
-        return self.data | _data(other)
+        return self.data | value(other)
 
     def __xor__(self, other: Any) -> np.ndarray:
-        return self.data ^ _data(other)
+        return self.data ^ value(other)
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __lt__(self, other: Any) -> np.ndarray:
-        return self.data < _data(other)
+        return self.data < value(other)
 
     def __le__(self, other: Any) -> np.ndarray:
-        return self.data <= _data(other)
+        return self.data <= value(other)
 
     def __gt__(self, other: Any) -> np.ndarray:
-        return self.data > _data(other)
+        return self.data > value(other)
 
     def __ge__(self, other: Any) -> np.ndarray:
-        return self.data >= _data(other)
+        return self.data >= value(other)
 
     def __eq__(self, other: Any) -> Any:
-        return self.data == _data(other)
+        return self.data == value(other)
 
     def __ne__(self, other: Any) -> Any:
-        return self.data != _data(other)
+        return self.data != value(other)
 
     __hash__ = object.__hash__
 
@@ -278,8 +280,8 @@ class Tensor:
             raise TypeError("iteration over a Tensor with no axes")
         return (self[i] for i in range(len(self.data)))
 
-    def __contains__(self, value: Any) -> bool:
-        return bool((self.data == _data(value)).any())
+    def __contains__(self, entry: Any) -> bool:
+        return bool((self.data == value(entry)).any())
 
     def __bool__(self) -> bool:
         return bool(self.data)
@@ -367,14 +369,15 @@ class Tensor:
         return ops.numpy_function(f, args, kwargs)
 
 
-def _data(value: Any) -> Any:
-    return value.data if type(value) is Tensor else value
+def value(x: Any) -> Any:
+    """The array of a Tensor; anything else as it is. No gradient goes through what is computed from it."""
+    return x.data if type(x) is Tensor else x
 
 
-def _constant(value: Any, what: str) -> Any:
-    if type(value) is Tensor and value.node is not None:
+def _constant(x: Any, what: str) -> Any:
+    if type(x) is Tensor and x.node is not None:
         raise TypeError(f"{what} gives no gradient, and this Tensor requires one: use t.detach() or t.item()")
-    return _data(value)
+    return value(x)
 
 
 from . import ops  # noqa: E402  (the ops make Tensors, so Tensor has to be there first)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from . import tree
-from .tape import describe
-from .tensor import Tensor
+from .blame import describe
+from .tensor import Tensor, value
 from .transforms import vjp
 
 __all__ = ["GradientMismatch", "KinkError", "Passed", "check_adjoint", "check_vjp"]
@@ -154,14 +154,14 @@ def _of_leaves(what: str, f: Callable[..., Any], args: tuple[Any, ...]) -> tuple
     all_leaves = tree.leaves(args)
     xs, names, places = [], [], []
     for place, (path, leaf) in enumerate(tree.items(args)):
-        value = leaf.data if type(leaf) is Tensor else leaf
-        if not isinstance(value, (np.ndarray, np.floating)) or value.dtype.kind != "f":
+        array = value(leaf)
+        if not isinstance(array, (np.ndarray, np.floating)) or array.dtype.kind != "f":
             continue
         number, _, rest = path.partition(".")
         name = f"argument {number}" + (f" at {rest}" if rest else "")
-        if not np.all(np.isfinite(value)):
-            raise ValueError(f"{what}: {name} should be finite, got {describe(value)}")
-        xs.append(np.array(value, np.float64))
+        if not np.all(np.isfinite(array)):
+            raise ValueError(f"{what}: {name} should be finite, got {describe(array)}")
+        xs.append(np.array(array, np.float64))
         names.append(name)
         places.append(place)
     if not xs:
@@ -195,7 +195,7 @@ def _gradient(g: Callable[..., list[Any]], n: int) -> Callable[..., list[Any]]:
 
 def _flat(arrays: Sequence[Any]) -> np.ndarray:
     """The entries of all arrays end to end."""
-    return np.concatenate([np.asarray(a.data if type(a) is Tensor else a).reshape(-1) for a in arrays])
+    return np.concatenate([np.asarray(value(a)).reshape(-1) for a in arrays])
 
 
 def _dot(gradient: np.ndarray, direction: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp, checkpoint.
+"""Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp.
 
 Arrays in, arrays out: inputs are nested dicts, lists or tuples of arrays; while `f` runs they are Tensors. A transform
 inside a transformed function (or one that is given Tensors) records its own backward pass, so all of them nest.
@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from . import random, tape, tree
-from .primitive import Primitive, identity
-from .tape import NESTED, RECORD
-from .tensor import Tensor
+from . import modes, tape, tree
+from .blame import describe
+from .kernels.memory import owned
+from .modes import DIFFERENTIATED, RECORD, mode
+from .primitive import identity
+from .tensor import Tensor, value
 
 Function = Callable[..., Any]
 
@@ -43,23 +45,23 @@ def _vjp(
 
     Without `own`, the gradients are only to be read: they may share memory with one another or with what f was given.
     """
-    outer = tape.flags.get()
+    outer = modes.flags.get()
     # Differentiable in turn: inside another transform, or when called with recorded Tensors.
     nested = bool(outer & RECORD) and (
-        bool(outer & NESTED) or any(type(x) is Tensor and x.node is not None for x in tree.leaves(given))
+        bool(outer & DIFFERENTIATED) or any(type(x) is Tensor and x.node is not None for x in tree.leaves(given))
     )
     closed = closed and bool(outer & RECORD) and not nested
-    inputs = tuple(_trace(p, f"{_name(f)}: argument {i}") for i, p in enumerate(primals))
-    with tape.mode(RECORD | NESTED):
+    inputs = tuple(_trace(p, f"{name_of(f)}: argument {i}") for i, p in enumerate(primals))
+    with mode(RECORD | DIFFERENTIATED):
         y = f(*inputs)
     aux = None
     if has_aux:
         if type(y) is not tuple or len(y) != 2:
-            raise TypeError(f"{_name(f)} should return (y, aux) under has_aux, got {tape.describe(y)}")
+            raise TypeError(f"{name_of(f)} should return (y, aux) under has_aux, got {describe(y)}")
         y, aux = y
     for path, leaf in tree.items(y):
         if not isinstance(leaf, (Tensor, np.ndarray, np.generic, float, int)):
-            raise TypeError(f"{_name(f)} should return arrays, got {tape.describe(leaf)} at {path or 'the top'}")
+            raise TypeError(f"{name_of(f)} should return arrays, got {describe(leaf)} at {path or 'the top'}")
     outputs = tree.leaves(y)
     leaves = [t for x in inputs for t in tree.leaves(x)]
     targets = frozenset(t.node for t in leaves)
@@ -79,7 +81,7 @@ def _vjp(
         if create:
             grads = [*map(_tensor, grads)]
         elif own:
-            grads = tape.owned(grads, {id(c) for _, c in roots})
+            grads = owned(grads, {id(c) for _, c in roots})
         return tree.unflatten(inputs, grads)
 
     out = tree.map(_tensor if nested else _array, y)
@@ -103,7 +105,7 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: boo
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         y, pullback, aux = _vjp_at(f, numbers, args, kwargs, has_aux)
-        one_number(_name(f), y)
+        one_number(name_of(f), y)
         grads = pullback(np.ones((), y.dtype), retain_graph=False)
         return ((y, aux) if has_aux else y), (grads[0] if isinstance(argnums, int) else grads)
 
@@ -138,7 +140,7 @@ def jvp(f: Function, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tup
     for path, leaf in tree.items(y):
         if leaf.dtype.kind != "f":
             where = path or "the top"
-            raise TypeError(f"jvp: {_name(f)} should return floating arrays, got {tape.describe(leaf)} at {where}")
+            raise TypeError(f"jvp: {name_of(f)} should return floating arrays, got {describe(leaf)} at {where}")
     tangents = tree.map(lambda x, v: _cotangent(x, v, "jvp"), tree.map(_array, tuple(primals)), tuple(tangents))
     zeros = tree.map(lambda a: np.zeros(a.shape, a.dtype), y)
     # The pullback goes through the primals, which are from outside of it.
@@ -193,87 +195,15 @@ def hessian(f: Function, argnums: int = 0) -> Function:
     return jacobian(grad(f, argnums), argnums)
 
 
-def checkpoint(f: Function) -> Function:
-    """`f`, but keeping only its inputs for the backward pass, which runs f again (Chen et al. 2016, arXiv 1604.06174).
-
-    Every array that f depends on has to come in through its arguments (trees of arrays); a Tensor that needs a gradient
-    and comes in by closure raises TypeError. `dropout` inside draws the same mask again; so does other randomness whose
-    generator comes from `mg.random.drawing_from`.
-    """
-
-    @functools.wraps(f)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        leaves = tree.leaves((args, kwargs))
-        traced = [i for i, x in enumerate(leaves) if type(x) is Tensor and x.node is not None]
-        if not traced or not tape.flags.get() & RECORD:
-            return f(*args, **kwargs)
-        inputs = [leaves[i] for i in traced]
-        # What the node keeps must not hold the inputs a second time, or it would outlive the backward pass.
-        leaves = [None if i in traced else x for i, x in enumerate(leaves)]
-        structure = tree.map(lambda _: 0, (args, kwargs))
-
-        def run(*tensors: Any) -> Any:
-            """f as a function of its traced leaves to one array, the outputs laid end to end; and the outputs."""
-            filled = list(leaves)
-            for i, t in zip(traced, tensors, strict=True):
-                filled[i] = t
-            again, named = tree.unflatten(structure, filled)
-            like = f(*again, **named)
-            floating = _floating(like)
-            if not floating:
-                raise TypeError(f"{_name(f)} should return floating arrays, got {tape.describe(like)}")
-            if len(floating) == 1:
-                return floating[0], like
-            return ops.concatenate([t.reshape(-1) for t in floating]), like
-
-        draws = random.Draws()
-        outputs: list[Any] = []
-
-        def forward(*values: Any) -> Any:
-            with draws.record():
-                y, like = run(*(Tensor(v) for v in values))
-            outputs.append(like)
-            if y.node is not None:
-                raise TypeError(
-                    f"{_name(f)} uses a Tensor that needs a gradient and is not among its arguments: pass it"
-                )
-            return y.data
-
-        def rule(g: Any, _y: Any, *xs: Any) -> Any:
-            with draws.replay():
-                _, pullback = vjp(lambda *tensors: run(*tensors)[0], *xs)
-            return pullback(g, retain_graph=False)
-
-        op = Primitive(forward, f"checkpoint({_name(f)})")
-        op.vjp(rule)
-        y = op(*inputs)
-        like = outputs.pop()
-        floating = _floating(like)
-        if len(floating) == 1:
-            parts = [y]
-        else:
-            ends = np.cumsum([0, *(t.size for t in floating)])
-            parts = [
-                y[a:b].reshape(t.shape).astype(t.dtype)
-                for a, b, t in zip(ends[:-1], ends[1:], floating, strict=True)
-            ]
-        rest = iter(parts)
-        return tree.map(
-            lambda t: next(rest) if type(t) is Tensor and t.dtype.kind == "f" else t, like
-        )
-
-    return wrapped
-
-
 # ---------------------------------------------------------------- helpers
 
 
 def _vjp_at(f: Function, numbers: tuple[int, ...], args: Any, kwargs: Any, has_aux: bool) -> Any:
     """(y, pullback, aux) of f as a function of the positional arguments `numbers`."""
     if any(not -len(args) <= n < len(args) for n in numbers):
-        raise ValueError(f"{_name(f)}: argnums {numbers} is out of range, {len(args)} arguments came")
+        raise ValueError(f"{name_of(f)}: argnums {numbers} is out of range, {len(args)} arguments came")
     if len({n % len(args) for n in numbers}) < len(numbers):
-        raise ValueError(f"{_name(f)}: argnums {numbers} names an argument twice")
+        raise ValueError(f"{name_of(f)}: argnums {numbers} names an argument twice")
 
     def of_chosen(*chosen: Any) -> Any:
         filled = list(args)
@@ -281,7 +211,7 @@ def _vjp_at(f: Function, numbers: tuple[int, ...], args: Any, kwargs: Any, has_a
             filled[n] = x
         return f(*filled, **kwargs)
 
-    of_chosen.__name__ = _name(f)
+    of_chosen.__name__ = name_of(f)
     out = _vjp(of_chosen, tuple(args[n] for n in numbers), (args, kwargs), has_aux)
     return out if has_aux else (*out, None)
 
@@ -289,7 +219,7 @@ def _vjp_at(f: Function, numbers: tuple[int, ...], args: Any, kwargs: Any, has_a
 def one_number(name: str, y: Any) -> None:
     """TypeError unless y, which the function `name` returned, is a floating array or Tensor of shape ()."""
     if not isinstance(y, (np.ndarray, Tensor)) or y.shape != () or y.dtype.kind != "f":
-        raise TypeError(f"{name} should return one floating number, got {tape.describe(y)}")
+        raise TypeError(f"{name} should return one floating number, got {describe(y)}")
 
 
 def _trace(primal: Any, what: str) -> Any:
@@ -299,31 +229,26 @@ def _trace(primal: Any, what: str) -> Any:
         dtype = leaf.dtype if isinstance(leaf, Tensor) else np.asarray(leaf).dtype
         if dtype.kind != "f":
             where = f"{what}{' at ' + path if path else ''}"
-            raise TypeError(f"{where} should be a floating array to be differentiated, got {tape.describe(leaf)}")
+            raise TypeError(f"{where} should be a floating array to be differentiated, got {describe(leaf)}")
         if type(leaf) is Tensor and leaf.node is not None:
-            with tape.mode(RECORD):
+            with mode(RECORD):
                 out.append(identity(leaf))
         else:
             out.append(Tensor(_array(leaf), requires_grad=True))
     return tree.unflatten(primal, out)
 
 
-def _floating(outputs: Any) -> list[Tensor]:
-    return [t for t in tree.leaves(outputs) if type(t) is Tensor and t.dtype.kind == "f"]
-
-
 def _cotangent(y: Any, g: Any, who: str = "pullback") -> Any:
     shape, dtype = np.shape(_array(y)), getattr(y, "dtype", None)
     if np.shape(_array(g)) != shape:
-        raise ValueError(f"{who}: expected an array of shape {shape}, got {tape.describe(g)}")
+        raise ValueError(f"{who}: expected an array of shape {shape}, got {describe(g)}")
     if type(g) is Tensor:
         return g if g.dtype == dtype else g.astype(dtype)
     return np.asarray(g, dtype)
 
 
 def _array(x: Any) -> Any:
-    if type(x) is Tensor:
-        return x.data
+    x = value(x)
     return np.asarray(x) if isinstance(x, (np.generic, float, int)) else x
 
 
@@ -331,9 +256,8 @@ def _tensor(x: Any) -> Any:
     return x if type(x) is Tensor else Tensor(x)
 
 
-def _name(f: Any) -> str:
+def name_of(f: Any) -> str:
     return getattr(f, "__name__", type(f).__name__)
 
 
-from . import ops  # noqa: E402
 from .ops import stack  # noqa: E402

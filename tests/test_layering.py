@@ -10,11 +10,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # each may import from its own line and those above
     {"minigraph.kernels"},
-    {"minigraph.tree", "minigraph.random"},
+    {f"minigraph.{name}" for name in ("tree", "random", "modes", "blame", "anomaly", "fit")},
     {"minigraph.tape"},
     {"minigraph.tensor", "minigraph.primitive", "minigraph.ops"},  # Tensor's operators are ops, the ops make Tensors
     {"minigraph.transforms"},
-    {f"minigraph.{name}" for name in ("optim", "parallel", "serialize", "testing", "graph", "data")},
+    {f"minigraph.{name}" for name in ("recompute", "optim", "parallel", "serialize", "testing", "graph", "data")},
     {"minigraph"},
     {"models"},
     {"train_cifar"},

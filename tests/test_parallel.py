@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
 import minigraph as mg
-from minigraph import parallel, tape, tree
+from minigraph import modes, parallel, tree
 
 
 def rng():
@@ -219,13 +219,13 @@ def in_threads(function):
 
 
 def test_workers_see_the_callers_context():
-    assert in_threads(tape.flags.get) == [tape.RECORD] * 2
+    assert in_threads(modes.flags.get) == [modes.RECORD] * 2
     with mg.no_grad():
-        assert in_threads(tape.flags.get) == [0, 0]
+        assert in_threads(modes.flags.get) == [0, 0]
     with mg.detect_anomaly():
-        assert in_threads(tape.flags.get) == [tape.RECORD | tape.ANOMALY] * 2
+        assert in_threads(modes.flags.get) == [modes.RECORD | modes.ANOMALY] * 2
         assert in_threads(lambda: np.geterr()["divide"]) == ["ignore"] * 2
-    assert in_threads(tape.flags.get) == [tape.RECORD] * 2
+    assert in_threads(modes.flags.get) == [modes.RECORD] * 2
 
 
 def test_value_and_grad_records_under_no_grad():

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import tape, tree
-from ..tape import RECORD, Node
-from ..tensor import Tensor
+from .. import tree
+from ..blame import describe
+from ..modes import RECORD, mode
+from ..tape import Node, ancestors
+from ..tensor import Tensor, value
 
 if TYPE_CHECKING:
     import graphviz
@@ -97,23 +99,28 @@ def draw(
         dot.node(ids[key], label, **style)
         return ids[key]
 
-    for node in _ancestors([node for _, node in outputs]):
+    for node in ancestors(node for _, node in outputs):
+        if node.op is not None and node.args is None:
+            raise RuntimeError(
+                f"draw: a backward pass has freed the graph (at {node.op.name}); draw before backward(), "
+                "or call backward(retain_graph=True)"
+            )
         if node.op is None:
             style = _INPUT if node in entrances else _PARAMETER
-            add(node, _label(titles.get(node), tape.describe(node)), **style)
+            add(node, _label(titles.get(node), describe(node)), **style)
             continue
         sources, details = _arguments(node)
-        for value in sources:
-            if isinstance(value, np.ndarray) and id(value) not in ids:
-                lines = (titles.get(id(value)), tape.describe(value))
-                add(id(value), _label(None, *lines), **_CONSTANT)
-        name = add(node, _label(node.op.name, titles.get(node), details, tape.describe(node)))
-        for value in sources:
-            if isinstance(value, Node):
-                straight = {} if value.op is None and value not in entrances else _STRAIGHT
-                dot.edge(ids[value], name, **straight)
+        for source in sources:
+            if isinstance(source, np.ndarray) and id(source) not in ids:
+                lines = (titles.get(id(source)), describe(source))
+                add(id(source), _label(None, *lines), **_CONSTANT)
+        name = add(node, _label(node.op.name, titles.get(node), details, describe(node)))
+        for source in sources:
+            if isinstance(source, Node):
+                straight = {} if source.op is None and source not in entrances else _STRAIGHT
+                dot.edge(ids[source], name, **straight)
             else:
-                dot.edge(ids[id(value)], name, style="dashed")
+                dot.edge(ids[id(source)], name, style="dashed")
     for path, node in outputs:
         dot.edge(ids[node], add(path, _label(path), **_OUTPUT), **_STRAIGHT)
     return dot
@@ -156,13 +163,13 @@ def _trace(f: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Any, dict[st
     leaves = [_traced(leaf) for leaf in tree.leaves(bound.arguments)]
     paths = [path for path, _ in tree.items(bound.arguments)]
     bound.arguments.update(tree.unflatten(bound.arguments, leaves))
-    with tape.mode(RECORD):
+    with mode(RECORD):
         return f(*bound.args), dict(zip(paths, leaves, strict=True))
 
 
 def _traced(leaf: Any) -> Any:
     """A fresh leaf for a floating array or Tensor, the graph behind it cut off; anything else as it is."""
-    data = leaf.data if type(leaf) is Tensor else leaf
+    data = value(leaf)
     return Tensor(data, requires_grad=True) if tree.is_array(data) and data.dtype.kind == "f" else leaf
 
 
@@ -173,37 +180,19 @@ def _key(leaf: Any) -> Any:
     return id(leaf)
 
 
-def _ancestors(roots: Iterable[Node]) -> list[Node]:
-    """The nodes that the roots depend on and the roots themselves, inputs first. Ids grow along every edge."""
-    seen = set(roots)
-    stack = list(seen)
-    while stack:
-        node = stack.pop()
-        if node.op is not None and node.args is None:
-            raise RuntimeError(
-                f"draw: a backward pass has freed the graph (at {node.op.name}); draw before backward(), "
-                "or call backward(retain_graph=True)"
-            )
-        for parent in node.parents:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return sorted(seen, key=lambda node: node.id)
-
-
 def _arguments(node: Node) -> tuple[list[Any], str]:
     """What has an edge to the node, parent nodes and constant arrays in order, and its other arguments as a text."""
     assert node.op is not None
     sources: list[Any] = []
     other: dict[str, Any] = {}
-    forward, names = node.op.forward, node.op.names
-    for i, (value, parent) in enumerate(zip(node.args, node.parents, strict=True)):
+    forward, names = node.op.forward, node.op.parameters
+    for i, (argument, parent) in enumerate(zip(node.args, node.parents, strict=True)):
         if parent is not None:
             sources.append(parent)
-        elif isinstance(value, np.ndarray) and value.ndim:
-            sources.append(value)
+        elif isinstance(argument, np.ndarray) and argument.ndim:
+            sources.append(argument)
         else:
-            other[names[i] if i < len(names) else str(i)] = value
+            other[names[i] if i < len(names) else str(i)] = argument
     # Arrays among the keyword arguments are what the forward has computed already, as the statistics of batch_norm.
     other.update((k, v) for k, v in (node.kwargs or {}).items() if k != "saved" and not tree.is_array(v))
     defaults = dict(zip(reversed(names), reversed(forward.__defaults__ or ()), strict=False))
@@ -235,7 +224,7 @@ def _short(value: Any) -> str:
     elif value is None or isinstance(value, (bool, int, str, np.dtype)):
         text = str(value)
     elif isinstance(value, np.ndarray):
-        text = tape.describe(value)
+        text = describe(value)
     else:
         text = getattr(value, "__name__", type(value).__name__)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

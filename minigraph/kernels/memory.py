@@ -145,6 +145,23 @@ def take(arrays: dict[Any, np.ndarray], key: Any, others: int = 0) -> tuple[np.n
     return a, base is None or (type(base) is _Memory and of_base == ALONE_IN_BLOCK)
 
 
+def owned(arrays: list[Any], shared: set[int] | None = None) -> list[np.ndarray]:
+    """The arrays, each copied where its memory is not its own: what comes back is safe to change.
+
+    Args:
+        shared: the ids of arrays that somebody else refers to.
+    """
+    seen = shared or set()
+    out = []
+    for a in arrays:
+        a = np.asarray(a)
+        if a.base is not None or not a.flags.writeable or id(a) in seen:
+            a = a.copy()
+        seen.add(id(a))
+        out.append(a)
+    return out
+
+
 def _pop(arrays: dict[Any, np.ndarray], key: Any) -> tuple[np.ndarray, Any, int, int]:
     a = arrays.pop(key)
     base = a.base

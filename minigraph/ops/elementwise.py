@@ -10,13 +10,8 @@ import numpy as np
 from ..kernels import special
 from ..kernels.memory import SMALL, empty, take
 from ..primitive import primitive
-from ..tape import Node
-from ..tensor import Tensor
-
-
-def value(x: Any) -> Any:
-    """The array of a Tensor: for masks and signs, which are constant almost everywhere."""
-    return x.data if type(x) is Tensor else x
+from ..tape import new_node
+from ..tensor import Tensor, value
 
 
 def arrays(a: Any, b: Any) -> tuple[Any, Any]:
@@ -340,7 +335,7 @@ def _(g, y, _x, *, saved):  # with s = sigmoid(x), which is saved: s + x s (1 - 
     if type(g) is not Tensor:
         return special.silu_grad(g, y, saved)
     # To be differentiated in turn: s is recorded as what it is, the sigmoid of x.
-    s = Tensor.of(saved, Node(sigmoid, saved.shape, saved.dtype, [_x], [_x], y=saved, call=y.node.call))
+    s = Tensor.of(saved, new_node(sigmoid, saved, [_x], [_x], y=saved, call=y.node.call))
     return g * (s + y * (1 - s))
 
 

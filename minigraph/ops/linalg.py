@@ -7,24 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from ..fit import sum_to
 from ..primitive import primitive
 from .elementwise import arrays
-from .reduce import sum
 from .shape import expand_dims, reshape, transpose
 
 
 def swap(x: Any) -> Any:
     """The last two axes exchanged."""
     return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
-
-
-def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
-    """g summed over the axes along which `shape` would be broadcast to g's shape."""
-    if g.shape == shape:
-        return g
-    extra = g.ndim - len(shape)
-    axes = tuple(i for i, n in enumerate(g.shape) if i < extra or (shape[i - extra] == 1 and n != 1))
-    return reshape(sum(g, axes), shape)
 
 
 @primitive

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..primitive import primitive
-from ..tensor import Tensor
-from .elementwise import as_array, exp, value, where
+from ..tensor import value
+from .elementwise import as_array, exp, where
 from .reduce import mean, sum
 
 
@@ -98,7 +98,7 @@ def _(x, q):
 
 def one_hot(labels: Any, shape: tuple[int, int], dtype: Any) -> np.ndarray:
     """(N,) classes as (N, K) rows with a 1; ValueError for another shape or a class outside [0, K)."""
-    labels = np.asarray(labels.data if type(labels) is Tensor else labels)
+    labels = np.asarray(value(labels))
     if labels.shape != shape[:1]:
         raise ValueError(f"cross_entropy: {shape[0]} labels should have shape ({shape[0]},), got {labels.shape}")
     bad = np.flatnonzero((labels < 0) | (labels >= shape[1]))

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import random, tape
+from .. import random
+from ..blame import describe
 from ..kernels import norm as kernel
 from ..primitive import primitive
-from ..tensor import Tensor
-from .elementwise import as_array, astype, sqrt, value
+from ..tensor import Tensor, value
+from .elementwise import as_array, astype, sqrt
 from .reduce import mean as mean_of
 from .reduce import var as var_of
 
@@ -114,7 +115,7 @@ def _affine(h: Any, scale: Any, bias: Any) -> Any:
 def _channels(name: str, x: Any, vectors: tuple[tuple[str, Any], ...]) -> int:
     """C, after checking that x is floating and every vector (C,)."""
     if not hasattr(x, "shape") or not x.shape or not x.shape[-1] or x.dtype.kind != "f":
-        raise ValueError(f"{name}: x should be a floating array (..., C), got {tape.describe(x)}")
+        raise ValueError(f"{name}: x should be a floating array (..., C), got {describe(x)}")
     for what, v in vectors:
         if v is not None and np.shape(value(v)) != x.shape[-1:]:
             raise ValueError(

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
+from .. import tree
+from ..tensor import Tensor, value
 from . import elementwise as ew
 from . import linalg, reduce, shape
 
@@ -88,7 +89,7 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
             f"np.{name} has no rule for Tensors: use operations of minigraph ({_instead(name)}), define one with "
             f"mg.primitive, or apply it to t.detach() if no gradient should go through it"
         )
-    out = ufunc(*(_data(x) for x in inputs), **kwargs)
+    out = ufunc(*(tree.map(value, x) for x in inputs), **kwargs)
     if ufunc in PREDICATES:
         return out
     return tuple(map(Tensor, out)) if type(out) is tuple else Tensor(out)
@@ -98,7 +99,7 @@ def numpy_function(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     """Tensor.__array_function__."""
     name = f"{f.__module__.replace('numpy', 'np', 1)}.{f.__name__}"
     if f in CONSTANTS:
-        return f(*(_data(a) for a in args), **{k: _data(v) for k, v in kwargs.items()})
+        return f(*(tree.map(value, a) for a in args), **{k: tree.map(value, v) for k, v in kwargs.items()})
     if f in TO_AXIS:
         if len(args) > 2:
             raise TypeError(f"{name} on a Tensor: give keepdims= and ddof= by name, dtype and out are not supported")
@@ -128,12 +129,6 @@ def _instead(name: str) -> str:
     return f"perhaps mg.{ours}" if ours else "mg.primitives() lists them"
 
 
-def _data(x: Any) -> Any:
-    if isinstance(x, (list, tuple)):
-        return type(x)(_data(v) for v in x)
-    return x.data if type(x) is Tensor else x
-
-
 def _permuted(f: Callable[..., Any], x: Any, axes: tuple[Any, ...]) -> Any:
     order = f(np.empty(range(x.ndim)), *axes).shape  # an empty array whose lengths are the axes' numbers
     return shape.transpose(x, order)
@@ -153,6 +148,6 @@ def _clip(x: Any, a_min: Any, a_max: Any, low: Any, high: Any) -> Any:
 
 
 def _dot(a: Any, b: Any) -> Any:
-    if np.ndim(_data(a)) > 2 or np.ndim(_data(b)) > 2:
+    if np.ndim(tree.map(value, a)) > 2 or np.ndim(tree.map(value, b)) > 2:
         raise TypeError("np.dot on Tensors of more than two axes: use mg.matmul or mg.einsum")
-    return linalg.matmul(a, b) if np.ndim(_data(a)) and np.ndim(_data(b)) else ew.multiply(a, b)
+    return linalg.matmul(a, b) if np.ndim(tree.map(value, a)) and np.ndim(tree.map(value, b)) else ew.multiply(a, b)

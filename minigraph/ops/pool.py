@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import tape
 from ..kernels import pool as kernel
+from ..modes import records
 from ..primitive import primitive
 from .window import check_map, output_size, padding_pairs, pair
 
@@ -24,7 +24,7 @@ def max_pool(x: Any, window: Any, *, stride: Any = None, padding: Any = 0) -> An
         ValueError: x is no floating (N, H, W, C) array or a map without pixels, the window is larger than the padded
             map, or padding reaches beyond the window, so that a window would hold nothing else.
     """
-    return _max_pool(x, **_geometry("max_pool", x, window, stride, padding), indexed=tape.records(x))
+    return _max_pool(x, **_geometry("max_pool", x, window, stride, padding), indexed=records(x))
 
 
 @primitive

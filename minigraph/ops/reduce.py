@@ -9,8 +9,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..primitive import primitive
+from ..tensor import value
 from .elementwise import abs as absolute
-from .elementwise import exp, value, where
+from .elementwise import exp, where
 from .shape import broadcast_to, concatenate, flip, reshape, transpose
 
 Axis = int | tuple[int, ...] | None

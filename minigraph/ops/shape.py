@@ -9,7 +9,7 @@ import numpy as np
 
 from ..kernels import scatter as kernel
 from ..primitive import primitive
-from ..tensor import Tensor
+from ..tensor import value
 
 
 @primitive
@@ -109,7 +109,7 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
 def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     """Arrays of one shape along a new axis."""
     _check_sequence("stack", arrays)
-    shapes = {np.shape(a.data if type(a) is Tensor else a) for a in arrays}
+    shapes = {np.shape(value(a)) for a in arrays}
     if len(shapes) > 1:
         raise ValueError(f"stack: expected arrays of one shape, got {sorted(shapes)}")
     shape = shapes.pop()
@@ -120,7 +120,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
 
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     """x cut along `axis` into a list: `sections` equal parts, or before each of the given indices."""
-    shape = np.shape(x.data if type(x) is Tensor else x)
+    shape = np.shape(value(x))
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"split: axis {axis} is out of range for shape {shape}")
     axis, n = axis % len(shape), shape[axis]
@@ -154,7 +154,7 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: float = 0) -> Any:
     Raises:
         ValueError: widths that are no such ints or negative, another mode, or reflect wider than the axis less one.
     """
-    shape = np.shape(x.data if type(x) is Tensor else x)
+    shape = np.shape(x)
     try:
         given = np.broadcast_to(np.asarray(widths), (len(shape), 2))
     except ValueError:  # ragged, or for another number of axes
@@ -222,7 +222,7 @@ def getitem(x: Any, index: Any) -> Any:
 
 def scatter_add(x: Any, index: Any, values: Any) -> Any:
     """A copy of x with `values` added at `index`, repeated indices adding up: numpy.add.at, not in place."""
-    shape = np.shape(x.data if type(x) is Tensor else x)
+    shape = np.shape(value(x))
     index = _index(index)
     where = np.shape(np.broadcast_to(0, shape)[index])
     return x + scatter(broadcast_to(values, where), index, shape)
@@ -233,7 +233,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     indices = _integers("take", indices)
     if axis is None:
         x, axis = reshape(x, -1), 0
-    shape = np.shape(x.data if type(x) is Tensor else x)
+    shape = np.shape(value(x))
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"take: axis {axis} is out of range for {len(shape)} axes")
     try:
@@ -246,7 +246,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
 def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
     """`y[i, k] = x[i, indices[i, k]]`, for any axis: integers of x's shape but along `axis` (as from argsort)."""
     indices = _integers("take_along_axis", indices)
-    shape = np.shape(x.data if type(x) is Tensor else x)
+    shape = np.shape(value(x))
     if len(shape) != indices.ndim or not -len(shape) <= axis < len(shape):
         raise ValueError(
             f"take_along_axis: indices of {indices.ndim} axes and axis {axis} do not fit x of shape {shape}"
@@ -263,11 +263,11 @@ def _index(index: Any) -> Any:
         return tuple(_index(i) for i in index)
     if type(index) is list:
         return np.asarray(index) if index else np.zeros(0, np.intp)
-    return index.data if type(index) is Tensor else index
+    return value(index)
 
 
 def _integers(name: str, indices: Any) -> np.ndarray:
-    indices = np.asarray(indices.data if type(indices) is Tensor else indices)
+    indices = np.asarray(value(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integer indices, got {indices.dtype}")
     return indices

@@ -1,0 +1,45 @@
+"""A gradient made to fit its input: summed where the input was broadcast, and in the input's dtype."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .kernels.norm import column_sums
+
+if TYPE_CHECKING:
+    from .tape import Node
+
+
+def fit(gradient: Any, node: Node, i: int) -> Any:
+    """The gradient that the rule of `node` gave for argument `i`, in the shape and dtype of that input.
+
+    Raises TypeError where it is no array or Tensor, ValueError where its shape is that of neither input nor output.
+    """
+    if not hasattr(gradient, "dtype") or not hasattr(gradient, "shape"):
+        got = type(gradient).__name__
+        raise TypeError(f"a rule returns an array, a tuple of them, a thunk or None, got {got}")
+    parent = node.parents[i]
+    if gradient.shape != parent.shape:
+        if gradient.shape != node.shape or not _broadcasts(parent.shape, node.shape):
+            shapes = f"has shape {gradient.shape}, expected {parent.shape}"
+            raise ValueError(f"the rule's gradient for argument {i} {shapes}")
+        gradient = sum_to(gradient, parent.shape)
+    return gradient if gradient.dtype == parent.dtype else gradient.astype(parent.dtype)
+
+
+def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+    """g, an array or Tensor, summed over the axes along which an array of `shape` was broadcast to the shape of g."""
+    if g.shape == shape:
+        return g
+    extra = g.ndim - len(shape)
+    axes = tuple(i for i, n in enumerate(g.shape) if i < extra or (shape[i - extra] == 1 and n != 1))
+    if type(g) is np.ndarray and g.size and axes == tuple(range(g.ndim - 1)):
+        return column_sums(g).reshape(shape)  # a bias's gradient: several times faster than ndarray.sum
+    return g.sum(axes).reshape(shape)
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    extra = len(to) - len(shape)
+    return extra >= 0 and all(n in (1, m) for n, m in zip(shape, to[extra:], strict=True))

@@ -1,0 +1,91 @@
+"""`checkpoint`: less memory for more arithmetic. The backward pass computes the inside of a function once more."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from . import modes, ops, random, tree
+from .blame import describe
+from .modes import RECORD
+from .primitive import Primitive
+from .tensor import Tensor
+from .transforms import Function, name_of, vjp
+
+
+def checkpoint(f: Function) -> Function:
+    """`f`, but keeping only its inputs for the backward pass, which runs f again (Chen et al. 2016, arXiv 1604.06174).
+
+    Every array that f depends on has to come in through its arguments (trees of arrays); a Tensor that needs a gradient
+    and comes in by closure raises TypeError. `dropout` inside draws the same mask again; so does other randomness whose
+    generator comes from `mg.random.drawing_from`.
+    """
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        leaves = tree.leaves((args, kwargs))
+        traced = [i for i, x in enumerate(leaves) if type(x) is Tensor and x.node is not None]
+        if not traced or not modes.flags.get() & RECORD:
+            return f(*args, **kwargs)
+        inputs = [leaves[i] for i in traced]
+        # What the node keeps must not hold the inputs a second time, or it would outlive the backward pass.
+        leaves = [None if i in traced else x for i, x in enumerate(leaves)]
+        structure = tree.map(lambda _: 0, (args, kwargs))
+
+        def run(*tensors: Any) -> Any:
+            """f as a function of its traced leaves to one array, the outputs laid end to end; and the outputs."""
+            filled = list(leaves)
+            for i, t in zip(traced, tensors, strict=True):
+                filled[i] = t
+            again, named = tree.unflatten(structure, filled)
+            like = f(*again, **named)
+            floating = _floating(like)
+            if not floating:
+                raise TypeError(f"{name_of(f)} should return floating arrays, got {describe(like)}")
+            if len(floating) == 1:
+                return floating[0], like
+            return ops.concatenate([t.reshape(-1) for t in floating]), like
+
+        draws = random.Draws()
+        outputs: list[Any] = []
+
+        def forward(*values: Any) -> Any:
+            with draws.record():
+                y, like = run(*(Tensor(v) for v in values))
+            outputs.append(like)
+            if y.node is not None:
+                raise TypeError(
+                    f"{name_of(f)} uses a Tensor that needs a gradient and is not among its arguments: pass it"
+                )
+            return y.data
+
+        def rule(g: Any, _y: Any, *xs: Any) -> Any:
+            with draws.replay():
+                _, pullback = vjp(lambda *tensors: run(*tensors)[0], *xs)
+            return pullback(g, retain_graph=False)
+
+        op = Primitive(forward, f"checkpoint({name_of(f)})")
+        op.vjp(rule)
+        y = op(*inputs)
+        like = outputs.pop()
+        floating = _floating(like)
+        if len(floating) == 1:
+            parts = [y]
+        else:
+            ends = np.cumsum([0, *(t.size for t in floating)])
+            parts = [
+                y[a:b].reshape(t.shape).astype(t.dtype)
+                for a, b, t in zip(ends[:-1], ends[1:], floating, strict=True)
+            ]
+        rest = iter(parts)
+        return tree.map(
+            lambda t: next(rest) if type(t) is Tensor and t.dtype.kind == "f" else t, like
+        )
+
+    return wrapped
+
+
+def _floating(outputs: Any) -> list[Tensor]:
+    return [t for t in tree.leaves(outputs) if type(t) is Tensor and t.dtype.kind == "f"]
