@@ -1,24 +1,58 @@
 """minigraph: a computational graph with reverse-mode automatic differentiation, on NumPy."""
 
-from . import ops, optim, parallel, serialize, tree
-from .graph.draw import draw
-from .ops import *
-from .primitive import Primitive, custom_vjp, primitive, primitives
-from .random import seed
+from typing import TYPE_CHECKING
+
+from . import ops, optim, parallel, random, serialize, tree
 from .anomaly import AnomalyError, MutationError
 from .blame import BackwardError
+from .graph.draw import draw
 from .modes import detect_anomaly, no_grad
-from .tensor import Tensor
+from .ops.conv import *
+from .ops.elementwise import *
+from .ops.linalg import *
+from .ops.loss import *
+from .ops.norm import *
+from .ops.pool import *
+from .ops.reduce import *
+from .ops.shape import *
+from .primitive import Primitive, custom_vjp, primitive, primitives
+from .random import seed
 from .recompute import checkpoint
+from .tensor import ArrayLike, Tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
 
+__all__ = [
+    # the graph and its gradients
+    "ArrayLike", "Tensor", "checkpoint", "detect_anomaly", "draw", "grad", "hessian", "hvp", "jacobian", "jvp",
+    "no_grad", "seed", "value_and_grad", "vjp",
+    "AnomalyError", "BackwardError", "MutationError",
+    # primitives of one's own
+    "Primitive", "custom_vjp", "primitive", "primitives",
+    # modules
+    "data", "ops", "optim", "parallel", "random", "serialize", "testing", "tree",
+    # operations: those that the families in ops/ list
+    "abs", "add", "astype", "avg_pool", "batch_norm", "broadcast_to", "clip", "concatenate", "conv2d",
+    "conv_transpose2d", "cos", "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "erf", "exp",
+    "expand_dims", "expm1", "flip", "gelu", "getitem", "layer_norm", "leaky_relu", "log", "log1p", "log_softmax",
+    "logsumexp", "matmul", "max", "max_pool", "maximum", "mean", "min", "minimum", "mse", "multiply", "negative",
+    "norm", "pad", "power", "prod", "relu", "remainder", "reshape", "scatter", "scatter_add", "sigmoid", "silu", "sin",
+    "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "subtract", "sum", "take", "take_along_axis",
+    "tanh", "transpose", "var", "where",
+]  # fmt: skip
 
-def __getattr__(name: str) -> object:
-    """`mg.data` and `mg.testing` are imported when they are first used: training needs one, few programs the other."""
-    if name in ("data", "testing"):
-        import importlib
+if TYPE_CHECKING:
+    from . import data, testing
+else:  # these are imported when they are first used: training needs the one, few programs the other
 
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name in ("data", "testing"):
+            import importlib
+
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

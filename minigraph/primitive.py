@@ -32,7 +32,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -41,7 +41,7 @@ from .anomaly import note_forward
 from .blame import describe, user_frame
 from .modes import ANOMALY, RECORD
 from .tape import Node, new_node
-from .tensor import Tensor
+from .tensor import ArrayLike, Tensor
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,7 +66,7 @@ class Primitive(Generic[P]):
         narrows: a float64 result is cast to the width of the inputs, see `_narrow`.
     """
 
-    def __init__(self, forward: Callable[Concatenate[Any, P], Any], name: str | None = None):
+    def __init__(self, forward: Callable[P, Any], name: str | None = None):
         if not isinstance(forward, FunctionType):
             raise TypeError(f"primitive: expected a Python function (def), got {forward!r}")
         self.forward: Callable[..., Any] = forward
@@ -124,11 +124,8 @@ class Primitive(Generic[P]):
 
     # ------------------------------------------------------------ call
 
-    @overload
-    def __call__(self, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
-    @overload
-    def __call__(self, x: Any, /, *args: P.args, **kwargs: P.kwargs) -> Any: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # mypy misses that *args takes x
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        """Declared to return what it returns inside of a transformed function: given arrays alone, it is an ndarray."""
         return self._apply(*args, **kwargs)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
@@ -269,7 +266,7 @@ class Primitive(Generic[P]):
         return f"<primitive {self.name}{signature.replace(parameters=bare, return_annotation=signature.empty)}>"
 
 
-def primitive(forward: Callable[Concatenate[Any, P], Any]) -> Primitive[P]:
+def primitive(forward: Callable[P, Any]) -> Primitive[P]:
     """Decorator: make `forward(*arrays, **static)` a primitive and register it; give its rule with `.vjp`.
 
     `forward` is handed ndarrays (and whatever else its caller passed: axes, strides) and returns an ndarray, or
@@ -288,7 +285,7 @@ def primitives() -> dict[str, Primitive[Any]]:
     return dict(_REGISTRY)
 
 
-def custom_vjp(f: Callable[Concatenate[Any, P], Any]) -> Primitive[P]:
+def custom_vjp(f: Callable[P, Any]) -> Primitive[P]:
     """Decorator: a function with a hand-given gradient. It is a primitive that is not registered.
 
         @mg.custom_vjp
@@ -321,7 +318,7 @@ class _Parameters:
         self.any_keywords = bool(code.co_flags & inspect.CO_VARKEYWORDS)
 
 
-def _narrow(y: Any, values: list[Any]) -> Any:
+def _narrow(y: Any, values: list[Any]):
     """A float64 result cast to its widest floating input, so that counts and numbers do not make float32 float64.
 
     Arrays with axes decide; where there are none, 0-d arrays do. Python's and NumPy's scalars never decide.
@@ -332,7 +329,7 @@ def _narrow(y: Any, values: list[Any]) -> Any:
 
 
 @primitive
-def identity(x):
+def identity(x: ArrayLike):
     """x itself, as a new node of the graph: any shape -> same shape."""
     return x
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -367,6 +367,10 @@ class Tensor:
 
     def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return ops.numpy_function(f, args, kwargs)
+
+
+# What operations take: a Tensor, or what NumPy makes an array of.
+ArrayLike = Tensor | np.ndarray | np.generic | float | Sequence[Any]
 
 
 def value(x: Any) -> Any:

@@ -179,7 +179,7 @@ def jacobian(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
             inputs = [np.asarray(_array(x)) for x in tree.leaves(chosen)]
             if pulled:
                 columns = zip(inputs, zip(*pulled, strict=True), strict=True)
-                stacked = [stack(column).reshape((*shape, *x.shape)) for x, column in columns]
+                stacked: list[Any] = [stack(column).reshape((*shape, *x.shape)) for x, column in columns]
             else:
                 stacked = [np.zeros((*shape, *x.shape), x.dtype) for x in inputs]
             grads = tree.unflatten(chosen, stacked)

@@ -18,6 +18,8 @@ from ..tensor import Tensor
 from .elementwise import as_array, astype
 from .window import Padding, Pair, check_map, output_size, padding_pairs, pair
 
+__all__ = ["conv2d", "conv_transpose2d"]
+
 
 def conv2d(
     x: Any,

@@ -6,12 +6,20 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..kernels import special
 from ..kernels.memory import SMALL, empty, take
 from ..primitive import primitive
 from ..tape import new_node
-from ..tensor import Tensor, value
+from ..tensor import ArrayLike, Tensor, value
+from .numpy_api import implements
+
+__all__ = [
+    "abs", "add", "astype", "clip", "cos", "divide", "elu", "erf", "exp", "expm1", "gelu", "leaky_relu", "log",
+    "log1p", "maximum", "minimum", "multiply", "negative", "power", "relu", "remainder", "sigmoid", "silu", "sin",
+    "softplus", "sqrt", "subtract", "tanh", "where",
+]  # fmt: skip
 
 
 def arrays(a: Any, b: Any) -> tuple[Any, Any]:
@@ -35,8 +43,9 @@ def recycled(ufunc: np.ufunc, a: Any, b: Any) -> Any:
 # ---------------------------------------------------------------- arithmetic
 
 
+@implements(np.add)
 @primitive
-def add(a, b):
+def add(a: ArrayLike, b: ArrayLike):
     """a + b."""
     return recycled(np.add, a, b)
 
@@ -46,8 +55,9 @@ def _(g, _y, _a, _b):
     return g, g
 
 
+@implements(np.subtract)
 @primitive
-def subtract(a, b):
+def subtract(a: ArrayLike, b: ArrayLike):
     """a - b."""
     return recycled(np.subtract, a, b)
 
@@ -57,8 +67,9 @@ def _(g, _y, _a, _b):
     return g, lambda: -g
 
 
+@implements(np.multiply)
 @primitive
-def multiply(a, b):
+def multiply(a: ArrayLike, b: ArrayLike):
     """a * b."""
     return recycled(np.multiply, a, b)
 
@@ -68,8 +79,9 @@ def _(g, _y, a, b):
     return lambda: g * b, lambda: g * a
 
 
+@implements(np.divide)
 @primitive
-def divide(a, b):
+def divide(a: ArrayLike, b: ArrayLike):
     """a / b."""
     return np.divide(a, b)
 
@@ -79,8 +91,9 @@ def _(g, y, _a, b):  # d(a/b)/db = -a/b^2 = -y/b
     return lambda: g / b, lambda: -g * y / b
 
 
+@implements(np.remainder)
 @primitive
-def remainder(a, b):
+def remainder(a: ArrayLike, b: ArrayLike):
     """a % b, with the sign of b. At the jumps (a a multiple of b) the derivatives are those of the branch above."""
     return np.remainder(a, b)
 
@@ -90,8 +103,9 @@ def _(g, _y, a, b):  # a % b = a - b floor(a / b)
     return g, lambda: -g * np.floor(value(a) / value(b))
 
 
+@implements(np.power, np.float_power)
 @primitive
-def power(a, b):
+def power(a: ArrayLike, b: ArrayLike):
     """a ** b. The derivative in a is 0 where b = 0; the derivative in b is 0 where a = 0, NaN where a < 0."""
     if isinstance(a, np.ndarray):
         return a**b  # the operator has short cuts for squares and roots
@@ -113,8 +127,9 @@ def _(g, y, a, b):
     return in_a, in_b
 
 
+@implements(np.negative)
 @primitive
-def negative(x):
+def negative(x: ArrayLike):
     """-x."""
     return np.negative(x)
 
@@ -124,8 +139,9 @@ def _(g, _y, _x):
     return -g
 
 
+@implements(np.absolute, np.fabs)
 @primitive
-def abs(x):
+def abs(x: ArrayLike):
     """|x|. At 0 the derivative is 0, the middle of [-1, 1]."""
     return np.abs(x)
 
@@ -135,11 +151,27 @@ def _(g, _y, x):
     return g * np.sign(value(x))
 
 
+@implements(np.positive)
+def _positive(x: ArrayLike) -> Any:
+    return x
+
+
+@implements(np.square)
+def _square(x: Any) -> Any:
+    return x * x
+
+
+@implements(np.reciprocal)
+def _reciprocal(x: Any) -> Any:
+    return 1 / x
+
+
 # ---------------------------------------------------------------- exponentials
 
 
+@implements(np.exp)
 @primitive
-def exp(x):
+def exp(x: ArrayLike):
     """e ** x."""
     return np.exp(x)
 
@@ -149,8 +181,9 @@ def _(g, y, _x):
     return g * y
 
 
+@implements(np.expm1)
 @primitive
-def expm1(x):
+def expm1(x: ArrayLike):
     """e ** x - 1, accurate near 0."""
     return np.expm1(x)
 
@@ -160,8 +193,9 @@ def _(g, y, _x):
     return g * (y + 1)
 
 
+@implements(np.log)
 @primitive
-def log(x):
+def log(x: ArrayLike):
     """The natural logarithm."""
     return np.log(x)
 
@@ -171,8 +205,9 @@ def _(g, _y, x):
     return g / x
 
 
+@implements(np.log1p)
 @primitive
-def log1p(x):
+def log1p(x: ArrayLike):
     """log(1 + x), accurate near 0."""
     return np.log1p(x)
 
@@ -182,8 +217,9 @@ def _(g, _y, x):
     return g / (1 + x)
 
 
+@implements(np.sqrt)
 @primitive
-def sqrt(x):
+def sqrt(x: ArrayLike):
     """The square root. At 0 the derivative is infinite."""
     return np.sqrt(x)
 
@@ -193,8 +229,9 @@ def _(g, y, _x):
     return g / (2 * y)
 
 
+@implements(np.sin)
 @primitive
-def sin(x):
+def sin(x: ArrayLike):
     """sin(x), x in radians."""
     return np.sin(x)
 
@@ -204,8 +241,9 @@ def _(g, _y, x):
     return g * cos(x)
 
 
+@implements(np.cos)
 @primitive
-def cos(x):
+def cos(x: ArrayLike):
     """cos(x), x in radians."""
     return np.cos(x)
 
@@ -218,8 +256,9 @@ def _(g, _y, x):
 # ---------------------------------------------------------------- activations
 
 
+@implements(np.tanh)
 @primitive
-def tanh(x):
+def tanh(x: ArrayLike):
     """The hyperbolic tangent."""
     return np.tanh(x)
 
@@ -230,9 +269,9 @@ def _(g, y, _x):  # 1 - tanh^2
 
 
 @primitive
-def sigmoid(x):
+def sigmoid(x: ArrayLike):
     """1 / (1 + e ** -x), without overflow."""
-    return special.sigmoid(x)
+    return special.sigmoid(np.asarray(x))
 
 
 @sigmoid.vjp
@@ -240,7 +279,7 @@ def _(g, y, _x):  # s (1 - s)
     return g * (y * (1 - y))
 
 
-def relu(x, *, inplace=False):
+def relu(x: ArrayLike, *, inplace: bool = False) -> Tensor:
     """max(x, 0). At 0 the derivative is 0; a zero keeps its sign or loses it.
 
     Args:
@@ -272,7 +311,7 @@ def relu(x, *, inplace=False):
 
 
 @primitive
-def _relu(x, *, inplace=False):
+def _relu(x: ArrayLike, *, inplace: bool = False):
     x = np.asarray(x)
     if x.dtype not in (np.float32, np.float64) or (x.nbytes < SMALL and not inplace):
         return np.maximum(x, 0, out=x) if inplace else recycled(np.maximum, x, 0)
@@ -287,7 +326,7 @@ def _(g, y, _x, *, inplace=False, out=None):
 
 
 @primitive
-def leaky_relu(x, slope=0.01):
+def leaky_relu(x: ArrayLike, slope: float = 0.01):
     """x where x > 0, slope * x elsewhere. At 0 the derivative is `slope`."""
     x = np.asarray(x)
     return np.where(x > 0, x, slope * x)
@@ -299,7 +338,7 @@ def _(g, _y, x, slope=0.01):
 
 
 @primitive
-def elu(x, alpha=1.0):
+def elu(x: ArrayLike, alpha: float = 1.0):
     """x where x > 0, alpha (e ** x - 1) elsewhere (Clevert et al. 2015). At 0 the derivative is `alpha`."""
     x = np.asarray(x)
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
@@ -311,9 +350,9 @@ def _(g, _y, x, alpha=1.0):
 
 
 @primitive
-def softplus(x):
+def softplus(x: ArrayLike):
     """log(1 + e ** x), without overflow."""
-    return special.softplus(x)
+    return special.softplus(np.asarray(x))
 
 
 @softplus.vjp
@@ -322,12 +361,12 @@ def _(g, _y, x):
 
 
 @primitive
-def silu(x):
+def silu(x: ArrayLike):
     """x sigmoid(x), also called swish (Hendrycks & Gimpel 2016; Ramachandran et al. 2017).
 
     Within a rounding of x, not of the result: in float32 silu(-16) = -1.8e-6 is off by 6%, silu(-20) is 0.
     """
-    return special.silu(x)
+    return special.silu(np.asarray(x))
 
 
 @silu.vjp
@@ -340,9 +379,9 @@ def _(g, y, _x, *, saved):  # with s = sigmoid(x), which is saved: s + x s (1 - 
 
 
 @primitive
-def erf(x):
+def erf(x: ArrayLike):
     """The error function, 2 / sqrt(pi) times the integral of e ** -t**2 from 0 to x."""
-    return special.erf(x)
+    return special.erf(np.asarray(x))
 
 
 @erf.vjp
@@ -354,12 +393,12 @@ _C = math.sqrt(2 / math.pi)
 
 
 @primitive
-def gelu(x, approximate=False):
+def gelu(x: ArrayLike, approximate: bool = False):
     """x Phi(x), Phi the normal distribution function (Hendrycks & Gimpel 2016).
 
     With `approximate`, their tanh form: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
     """
-    return special.gelu(x, approximate)
+    return special.gelu(np.asarray(x), approximate)
 
 
 @gelu.vjp
@@ -376,8 +415,9 @@ def _(g, _y, x, approximate=False):
 # ---------------------------------------------------------------- choices
 
 
+@implements(np.maximum)
 @primitive
-def maximum(a, b):
+def maximum(a: ArrayLike, b: ArrayLike):
     """The larger of a and b. At ties each has half the gradient; NaN wins."""
     return np.maximum(a, b)
 
@@ -388,8 +428,9 @@ def _(g, _y, a, b):
     return lambda: _share(g, a > b, a == b, np.isnan(a)), lambda: _share(g, b > a, a == b, np.isnan(b))
 
 
+@implements(np.minimum)
 @primitive
-def minimum(a, b):
+def minimum(a: ArrayLike, b: ArrayLike):
     """The smaller of a and b. At ties each has half the gradient; NaN wins."""
     return np.minimum(a, b)
 
@@ -405,8 +446,9 @@ def _share(g, ahead, tie, nan):
     return g * np.asarray(np.where(tie, 0.5, ahead | nan), g.dtype)
 
 
+@implements(np.where)
 @primitive
-def where(condition, a, b):
+def where(condition: ArrayLike, a: ArrayLike, b: ArrayLike):
     """a where `condition` (an array of bools, no gradient goes to it), b elsewhere."""
     return np.where(condition, a, b)
 
@@ -418,7 +460,7 @@ def _(g, _y, condition, _a, _b):
 
 
 @primitive
-def gate(x, mask):
+def gate(x: ArrayLike, mask: ArrayLike):
     """x where `mask` (bools, no gradient goes to it), 0 elsewhere: `where(mask, x, 0)`, ten times as fast."""
     return special.gate(np.asarray(x), np.asarray(mask, bool))
 
@@ -429,7 +471,7 @@ def _(g, _y, _x, mask):
 
 
 @primitive
-def clip(x, low=None, high=None):
+def clip(x: ArrayLike, low: ArrayLike | None = None, high: ArrayLike | None = None):
     """x held between `low` and `high`. On a bound the gradient goes to x; outside it goes to the bound."""
     if low is None and high is None:
         raise TypeError("clip: give low, high, or both")
@@ -446,8 +488,15 @@ def _(g, _y, x, low=None, high=None):
     return lambda: gate(g, inside), lambda: gate(g, below), lambda: gate(g, above)
 
 
+@implements(np.clip)
+def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
+    if (a_min is not None or a_max is not None) and (min is not None or max is not None):
+        raise TypeError("np.clip: give a_min and a_max, or min and max")
+    return clip(x, a_min if min is None else min, a_max if max is None else max)
+
+
 @primitive
-def astype(x, dtype):
+def astype(x: ArrayLike, dtype: DTypeLike):
     """x in another floating dtype; the gradient comes back in x's own."""
     if np.dtype(dtype).kind != "f":
         raise TypeError(f"astype: a Tensor's gradient needs a floating dtype, got {np.dtype(dtype)}")

@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from .. import tree
 from ..fit import sum_to
 from ..primitive import primitive
-from .elementwise import arrays
+from ..tensor import ArrayLike, Tensor, value
+from .elementwise import arrays, multiply
+from .numpy_api import implements
 from .shape import expand_dims, reshape, transpose
+
+__all__ = ["einsum", "matmul"]
 
 
 def swap(x: Any) -> Any:
@@ -18,8 +23,17 @@ def swap(x: Any) -> Any:
     return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
+@implements(np.dot)
+def _dot(a: Any, b: Any) -> Tensor:
+    axes = np.ndim(tree.map(value, a)), np.ndim(tree.map(value, b))
+    if max(axes) > 2:
+        raise TypeError("np.dot on Tensors of more than two axes: use mg.matmul or mg.einsum")
+    return matmul(a, b) if all(axes) else multiply(a, b)
+
+
+@implements(np.matmul)
 @primitive
-def matmul(a, b):
+def matmul(a: ArrayLike, b: ArrayLike):
     """The matrix product a @ b as NumPy has it: (..., n, k) @ (..., k, m) -> (..., n, m); leading axes broadcast.
 
     A vector on the left is a row, on the right a column, and its axis is dropped from the result.
@@ -51,7 +65,8 @@ def _(g, _y, a, b):  # dA = G B^T, dB = A^T G
     return lambda: sum_to(g @ swap(b), a.shape), lambda: sum_to(swap(a) @ g, b.shape)
 
 
-def einsum(subscripts: str, *operands: Any) -> Any:
+@implements(np.einsum)
+def einsum(subscripts: str, *operands: Any) -> Tensor:
     """The Einstein sum, as numpy.einsum: repeated subscripts, diagonals, `...` and an implied result included.
 
     Raises ValueError for subscripts that do not fit the operands.
@@ -92,7 +107,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @primitive
-def _einsum(subscripts, *operands):
+def _einsum(subscripts: str, *operands: Any):
     return np.einsum(subscripts, *operands, optimize=len(operands) > 1)
 
 

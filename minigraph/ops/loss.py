@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 
 from ..primitive import primitive
-from ..tensor import value
+from ..tensor import ArrayLike, Tensor, value
 from .elementwise import as_array, exp, where
 from .reduce import mean, sum
+from .shape import Axis
+
+__all__ = ["cross_entropy", "log_softmax", "mse", "softmax"]
 
 
 @primitive
-def softmax(x, axis=-1):
+def softmax(x: ArrayLike, axis: Axis = -1):
     """e ** x divided by its sum over `axis`, without overflow."""
     y = np.exp(x - np.max(x, axis, keepdims=True))
     y /= np.sum(y, axis, keepdims=True)
@@ -26,7 +29,7 @@ def _(g, y, _x, axis=-1):  # dy_i/dx_j = y_i (delta_ij - y_j)
 
 
 @primitive
-def log_softmax(x, axis=-1):
+def log_softmax(x: ArrayLike, axis: Axis = -1):
     """x less its `logsumexp` over `axis`: the logarithm of softmax, without overflow."""
     y = x - np.max(x, axis, keepdims=True)
     y -= np.log(np.sum(np.exp(y), axis, keepdims=True))
@@ -38,7 +41,7 @@ def _(g, y, _x, axis=-1):  # dy_i/dx_j = delta_ij - softmax_j
     return g - exp(y) * sum(g, axis, keepdims=True)
 
 
-def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0) -> Any:
+def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: float = 0.0) -> Tensor:
     """The mean over the batch of -sum over k of q_k log softmax(logits)_k: logits (N, K) -> a scalar.
 
     Args:
@@ -48,16 +51,14 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0) -> 
     Raises:
         ValueError: shapes that do not fit, an empty batch, a label outside [0, K), or e outside [0, 1].
     """
-    logits = as_array(logits)
-    shape, given = logits.shape, value(labels)
+    x = as_array(logits)
+    shape, given = x.shape, np.asarray(value(labels))
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"cross_entropy: logits should be (N, K) with at least one example, got shape {shape}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing should be in [0, 1], got {label_smoothing}")
-    given = np.asarray(given)
-    dtype = value(logits).dtype
     if given.dtype.kind in "iu":
-        q: Any = one_hot(given, shape, dtype)
+        q: Any = one_hot(given, shape, x.dtype)
     elif given.dtype.kind == "f" and given.shape == shape:
         q = labels
     else:
@@ -66,11 +67,11 @@ def cross_entropy(logits: Any, labels: Any, *, label_smoothing: float = 0.0) -> 
         )
     if label_smoothing:
         q = (1 - label_smoothing) * q + label_smoothing / shape[1]
-    return _cross_entropy(logits, q)
+    return _cross_entropy(x, q)
 
 
 @primitive
-def _cross_entropy(x, q):
+def _cross_entropy(x: ArrayLike, q: ArrayLike):
     """The mean over rows of sum_k q_k (logsumexp(x) - x_k), and the softmax kept for its rule."""
     shifted = x - np.max(x, 1, keepdims=True)
     p = np.exp(shifted)
@@ -111,11 +112,10 @@ def one_hot(labels: Any, shape: tuple[int, int], dtype: Any) -> np.ndarray:
     return q
 
 
-def mse(prediction: Any, target: Any) -> Any:
+def mse(prediction: ArrayLike, target: ArrayLike) -> Tensor:
     """The mean of (prediction - target)^2 over all entries. ValueError unless both have one shape."""
-    prediction, target = as_array(prediction), as_array(target)
-    shapes = prediction.shape, target.shape
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"mse: prediction has shape {shapes[0]}, target {shapes[1]}; they should be the same")
-    difference = prediction - target
+    p, t = as_array(prediction), as_array(target)
+    if p.shape != t.shape:
+        raise ValueError(f"mse: prediction has shape {p.shape}, target {t.shape}; they should be the same")
+    difference = p - t
     return mean(difference * difference)

@@ -16,6 +16,8 @@ from .elementwise import as_array, astype, sqrt
 from .reduce import mean as mean_of
 from .reduce import var as var_of
 
+__all__ = ["batch_norm", "dropout", "layer_norm"]
+
 
 def batch_norm(
     x: Any,
@@ -27,7 +29,7 @@ def batch_norm(
     train: bool,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> tuple[Any, Any, Any]:
+) -> tuple[Tensor, Any, Any]:
     """Batch normalisation (Ioffe & Szegedy 2015) over all axes but the last: `(y, mean, var)`, x and y (..., C).
 
     y = scale (x - m) / sqrt(v + eps) + bias, with m and v the batch's own mean and variance when training, and the
@@ -69,7 +71,7 @@ def batch_norm(
 
 
 @primitive
-def _batch_norm(x, scale, bias, *, mean, var, eps):
+def _batch_norm(x: Any, scale: Any, bias: Any, *, mean: Any, var: Any, eps: float):
     """`mean` and `var` are those of x: the rule differentiates through them."""
     return kernel.batch_norm(x, mean, 1 / np.sqrt(var + eps), scale, bias)
 
@@ -87,7 +89,7 @@ def _(x, scale, bias, *, mean, var, eps):
     return _affine(h, scale, bias)
 
 
-def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Any:
+def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Tensor:
     """Layer normalisation (Ba et al. 2016) over the last axis: scale (x - m) / sqrt(v + eps) + bias, x (..., C).
 
     scale, bias: (C,), or None for 1 and 0. ValueError for a shape that does not fit.
@@ -97,7 +99,7 @@ def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5
 
 
 @primitive
-def _layer_norm(x, *, eps):
+def _layer_norm(x: Any, *, eps: float):
     return kernel.layer_norm(x, eps)
 
 
@@ -126,7 +128,7 @@ def _channels(name: str, x: Any, vectors: tuple[tuple[str, Any], ...]) -> int:
 
 def dropout(
     x: Any, rate: float, *, train: bool = True, rng: np.random.Generator | None = None
-) -> Any:
+) -> Tensor:
     """Inverted dropout (Srivastava et al. 2014): each entry 0 with probability `rate`, else divided by 1 - rate.
 
     Args:

@@ -9,6 +9,8 @@ from ..modes import records
 from ..primitive import primitive
 from .window import check_map, output_size, padding_pairs, pair
 
+__all__ = ["avg_pool", "max_pool"]
+
 
 def max_pool(x: Any, window: Any, *, stride: Any = None, padding: Any = 0) -> Any:
     """The largest value in each window: (N, H, W, C) -> (N, H', W', C), H' = floor((H + pads - window) / stride) + 1.

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..primitive import primitive
-from ..tensor import value
+from ..tensor import ArrayLike, Tensor, value
 from .elementwise import abs as absolute
 from .elementwise import exp, where
-from .shape import broadcast_to, concatenate, flip, reshape, transpose
+from .numpy_api import implements
+from .shape import Axis, broadcast_to, concatenate, flip, reshape, transpose
 
-Axis = int | tuple[int, ...] | None
+__all__ = ["cumsum", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var"]
 
 
 def kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
@@ -35,8 +36,9 @@ def count(shape: tuple[int, ...], axis: Axis) -> int:
     return math.prod(n for n, k in zip(shape, kept(shape, axis), strict=True) if k == 1)
 
 
+@implements(np.sum, positional=2)
 @primitive
-def sum(x, axis=None, keepdims=False):
+def sum(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """The sum over `axis`."""
     return np.sum(x, axis, keepdims=keepdims)
 
@@ -46,11 +48,12 @@ def _(g, _y, _x, axis=None, keepdims=False):
     return spread(g, _x.shape, axis)
 
 
+@implements(np.mean, positional=2)
 @primitive
-def mean(x, axis=None, keepdims=False):
+def mean(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """The mean over `axis`. ValueError for a mean of nothing."""
     _nonempty("mean", x, axis)
-    return np.mean(x, axis, keepdims=keepdims)
+    return np.mean(np.asarray(x), axis, keepdims=keepdims)
 
 
 @mean.vjp
@@ -58,8 +61,9 @@ def _(g, _y, _x, axis=None, keepdims=False):
     return spread(g * (1 / count(_x.shape, axis)), _x.shape, axis)  # g / n would take n to float16 with g
 
 
+@implements(np.var, positional=2)
 @primitive
-def var(x, axis=None, ddof=0, keepdims=False):
+def var(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
     """The variance over `axis`, the sum of squares divided by n - ddof. ValueError unless n > ddof."""
     _nonempty("var", x, axis, ddof)
     return _squares(np.var, x, axis, ddof, keepdims)
@@ -71,8 +75,9 @@ def _(g, _y, x, axis=None, ddof=0, keepdims=False):  # 2 (x - mean) / (n - ddof)
     return spread(g * (2 / (count(x.shape, axis) - ddof)), x.shape, axis) * centred
 
 
+@implements(np.std, positional=2)
 @primitive
-def std(x, axis=None, ddof=0, keepdims=False):
+def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
     """The standard deviation, the square root of `var`. Where it is 0 the derivative is taken as 0."""
     _nonempty("std", x, axis, ddof)
     return _squares(np.std, x, axis, ddof, keepdims)
@@ -85,8 +90,9 @@ def _(g, y, x, axis=None, ddof=0, keepdims=False):  # (x - mean) / ((n - ddof) s
     return spread(scale, x.shape, axis) * (x - mean(x, axis, keepdims=True))
 
 
+@implements(np.max, positional=2)
 @primitive
-def max(x, axis=None, keepdims=False):
+def max(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """The maximum over `axis`. At ties the gradient is shared equally; NaN wins."""
     return np.max(x, axis, keepdims=keepdims)
 
@@ -96,8 +102,9 @@ def _(g, y, x, axis=None, keepdims=False):
     return spread(g, x.shape, axis) * _shares(value(x), value(y), axis)
 
 
+@implements(np.min, positional=2)
 @primitive
-def min(x, axis=None, keepdims=False):
+def min(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """The minimum over `axis`. At ties the gradient is shared equally; NaN wins."""
     return np.min(x, axis, keepdims=keepdims)
 
@@ -114,7 +121,8 @@ def _shares(x: np.ndarray, y: np.ndarray, axis: Axis) -> np.ndarray:
     return equal / np.sum(equal, axis, keepdims=True)
 
 
-def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+@implements(np.prod, positional=2)
+def prod(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product over `axis`. A tree of multiplications, so that a zero among the factors needs no special case."""
     shape = np.shape(x)
     axes = normalize_axis_tuple(range(len(shape)) if axis is None else axis, len(shape), "prod: axis")
@@ -131,7 +139,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 @primitive
-def logsumexp(x, axis=None, keepdims=False):
+def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """log(sum(e ** x)), without overflow. Where every entry is -inf, so is the result, and the derivative is 0."""
     top = np.max(x, axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(np.asarray(x).dtype)
@@ -147,10 +155,11 @@ def _(g, y, x, axis=None, keepdims=False):  # e^x / sum e^x
     return spread(g, x.shape, axis) * exp(x - spread(y, x.shape, axis))
 
 
+@implements(np.cumsum)
 @primitive
-def cumsum(x, axis=None):
+def cumsum(x: ArrayLike, axis: int | None = None):
     """The running sum along `axis` (an int), or over the flattened array."""
-    return np.cumsum(x, axis)
+    return np.cumsum(np.asarray(x), axis)
 
 
 @cumsum.vjp
@@ -159,7 +168,7 @@ def _(g, _y, _x, axis=None):  # x_i is in the sums from i on
     return reshape(flip(cumsum(flip(g, back), back), back), _x.shape)
 
 
-def norm(x: Any, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> Any:
+def norm(x: ArrayLike, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The vector norm over `axis` (all entries by default).
 
     Args:
@@ -177,8 +186,16 @@ def norm(x: Any, ord: float | None = None, axis: Axis = None, keepdims: bool = F
     raise ValueError(f"norm: expected ord None, 1, 2 or inf, got {ord}")
 
 
+@implements(np.linalg.norm)
+def _numpy_norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
+    axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
+    if ord is not None and (len(axes) != 1 or ord not in (1, 2, np.inf)):
+        raise TypeError(f"np.linalg.norm(ord={ord!r}) over {len(axes)} axes is not defined on Tensors; see mg.norm")
+    return norm(x, ord, axis, keepdims)
+
+
 @primitive
-def _norm(x, axis=None, keepdims=False):
+def _norm(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """The Euclidean norm, scaled by the largest entry so that squares neither overflow nor vanish."""
     top = np.max(np.abs(x), axis, keepdims=True, initial=0)
     safe = np.where((top > 0) & np.isfinite(top), top, 1).astype(np.asarray(x).dtype)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..kernels import scatter as kernel
 from ..primitive import primitive
-from ..tensor import value
+from ..tensor import ArrayLike, Tensor, value
+from .numpy_api import implements
+
+__all__ = [
+    "broadcast_to", "concatenate", "expand_dims", "flip", "getitem", "pad", "reshape", "scatter", "scatter_add",
+    "split", "squeeze", "stack", "take", "take_along_axis", "transpose",
+]  # fmt: skip
+
+Axis = int | tuple[int, ...] | None
+Shape = int | Sequence[int]
 
 
+@implements(np.reshape)
 @primitive
-def reshape(x, shape):
+def reshape(x: ArrayLike, shape: Shape):
     """x in another shape of as many entries; one length may be -1."""
     return np.reshape(x, shape)
 
@@ -23,19 +33,21 @@ def _(g, _y, _x, shape):
     return reshape(g, _x.shape)
 
 
+@implements(np.transpose)
 @primitive
-def transpose(x, axes=None):
+def transpose(x: ArrayLike, axes: Sequence[int] | None = None):
     """The axes in another order, reversed by default."""
     return np.transpose(x, axes)
 
 
 @transpose.vjp
 def _(g, _y, _x, axes=None):
-    return transpose(g, None if axes is None else np.argsort([a % _x.ndim for a in axes]))
+    return transpose(g, None if axes is None else [*map(int, np.argsort([a % _x.ndim for a in axes]))])
 
 
+@implements(np.broadcast_to)
 @primitive
-def broadcast_to(x, shape):
+def broadcast_to(x: ArrayLike, shape: Shape):
     """x repeated along new axes and along axes of length 1, to `shape`."""
     return np.broadcast_to(x, shape)
 
@@ -45,10 +57,11 @@ def _(g, _y, _x, shape):
     return g  # the engine sums over what was broadcast
 
 
+@implements(np.expand_dims)
 @primitive
-def expand_dims(x, axis):
+def expand_dims(x: ArrayLike, axis: int | tuple[int, ...]):
     """New axes of length 1 at `axis` of the result."""
-    return np.expand_dims(x, axis)
+    return np.expand_dims(np.asarray(x), axis)
 
 
 @expand_dims.vjp
@@ -56,8 +69,9 @@ def _(g, _y, _x, axis):
     return reshape(g, _x.shape)
 
 
+@implements(np.squeeze)
 @primitive
-def squeeze(x, axis=None):
+def squeeze(x: ArrayLike, axis: Axis = None):
     """x without its axes of length 1, or without those of `axis`."""
     return np.squeeze(x, axis)
 
@@ -67,8 +81,9 @@ def _(g, _y, _x, axis=None):
     return reshape(g, _x.shape)
 
 
+@implements(np.flip)
 @primitive
-def flip(x, axis=None):
+def flip(x: ArrayLike, axis: Axis = None):
     """x in reverse order along `axis`, all by default."""
     return np.flip(x, axis)
 
@@ -78,11 +93,31 @@ def _(g, _y, _x, axis=None):
     return flip(g, axis)
 
 
+@implements(np.ravel)
+def _ravel(x: ArrayLike) -> Tensor:
+    return reshape(x, -1)
+
+
+@implements(np.swapaxes)
+def _swapaxes(x: ArrayLike, axis1: int, axis2: int) -> Tensor:
+    return transpose(x, _order(np.swapaxes, x, axis1, axis2))
+
+
+@implements(np.moveaxis)
+def _moveaxis(x: ArrayLike, source: Any, destination: Any) -> Tensor:
+    return transpose(x, _order(np.moveaxis, x, source, destination))
+
+
+def _order(f: Callable[..., Any], x: ArrayLike, *axes: Any) -> tuple[int, ...]:
+    """The order in which `f`, one of NumPy's functions, puts the axes of x."""
+    return f(np.empty(range(np.ndim(value(x)))), *axes).shape  # of an empty array whose lengths are the axes' numbers
+
+
 # ---------------------------------------------------------------- joining and splitting
 
 
 @primitive
-def _concatenate(axis, *xs):
+def _concatenate(axis: int, *xs: Any):
     """The arrays one after another along `axis`."""
     return np.concatenate(xs, axis)
 
@@ -98,7 +133,8 @@ def _(g, _y, _axis, *_xs):
     return (None, *(piece(x, end) for x, end in zip(_xs, ends.tolist(), strict=True)))
 
 
-def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
+@implements(np.concatenate)
+def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0) -> Tensor:
     """The arrays one after another along an existing axis, their other axes alike; flattened if axis is None."""
     _check_sequence("concatenate", arrays)
     if axis is None:
@@ -106,7 +142,8 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
     return _concatenate(axis, *arrays)
 
 
-def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+@implements(np.stack)
+def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Tensor:
     """Arrays of one shape along a new axis."""
     _check_sequence("stack", arrays)
     shapes = {np.shape(value(a)) for a in arrays}
@@ -118,7 +155,8 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     return _concatenate(axis, *(expand_dims(a, axis) for a in arrays))
 
 
-def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+@implements(np.split)
+def split(x: ArrayLike, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """x cut along `axis` into a list: `sections` equal parts, or before each of the given indices."""
     shape = np.shape(value(x))
     if not -len(shape) <= axis < len(shape):
@@ -144,7 +182,7 @@ def _check_sequence(name: str, arrays: Any) -> None:
 # ---------------------------------------------------------------- padding
 
 
-def pad(x: Any, widths: Any, mode: str = "constant", value: float = 0) -> Any:
+def pad(x: ArrayLike, widths: Any, mode: str = "constant", value: float = 0) -> Tensor:
     """x with `widths` more entries on each side of each axis.
 
     Args:
@@ -168,17 +206,17 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: float = 0) -> Any:
         return _pad(x, tuple((a, b) for a, b in pairs), value)
     if mode != "reflect":
         raise ValueError(f"pad: expected mode 'constant' or 'reflect', got {mode!r}")
+    padded: Any = x
     for axis, (n, (before, after)) in enumerate(zip(shape, pairs, strict=True)):
         if before or after:
             if max(before, after) >= n:
                 raise ValueError(f"pad: reflect by {(before, after)} needs more than {n} entries along axis {axis}")
-            inside = np.arange(n)
-            x = take(x, np.pad(inside, (before, after), "reflect"), axis)
-    return x
+            padded = take(padded, np.pad(np.arange(n), (before, after), "reflect"), axis)
+    return padded
 
 
 @primitive
-def _pad(x, widths, value):
+def _pad(x: ArrayLike, widths: Any, value: float):
     """x inside a larger array filled with `value`."""
     return np.pad(x, widths, constant_values=value)
 
@@ -192,7 +230,7 @@ def _(g, _y, _x, widths, value):
 
 
 @primitive
-def _getitem(x, index):
+def _getitem(x: Any, index: Any):
     return x[index]
 
 
@@ -202,7 +240,7 @@ def _(g, _y, _x, index):
 
 
 @primitive
-def scatter(values, index, shape):
+def scatter(values: Any, index: Any, shape: tuple[int, ...]):
     """Zeros of `shape` with `values` added at `index` (repeated entries add up): the adjoint of x[index].
 
     values: of the shape of x[index]. Same dtype out.
@@ -215,12 +253,12 @@ def _(g, _y, _values, index, shape):
     return getitem(g, index)
 
 
-def getitem(x: Any, index: Any) -> Any:
+def getitem(x: ArrayLike, index: Any) -> Tensor:
     """x[index]: slices, ints, None, ..., masks, integer arrays, as in NumPy. Repeated indices accumulate gradient."""
     return _getitem(x, _index(index))
 
 
-def scatter_add(x: Any, index: Any, values: Any) -> Any:
+def scatter_add(x: Any, index: Any, values: ArrayLike) -> Tensor:
     """A copy of x with `values` added at `index`, repeated indices adding up: numpy.add.at, not in place."""
     shape = np.shape(value(x))
     index = _index(index)
@@ -228,7 +266,8 @@ def scatter_add(x: Any, index: Any, values: Any) -> Any:
     return x + scatter(broadcast_to(values, where), index, shape)
 
 
-def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+@implements(np.take)
+def take(x: ArrayLike, indices: ArrayLike, axis: int | None = None) -> Tensor:
     """The entries at `indices` (integers) along `axis`, or of the flattened array."""
     indices = _integers("take", indices)
     if axis is None:
@@ -243,7 +282,8 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
         raise IndexError(f"take: expected indices in [-{n}, {n}) along axis {axis}, got {low} to {high}") from None
 
 
-def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
+@implements(np.take_along_axis)
+def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int) -> Tensor:
     """`y[i, k] = x[i, indices[i, k]]`, for any axis: integers of x's shape but along `axis` (as from argsort)."""
     indices = _integers("take_along_axis", indices)
     shape = np.shape(value(x))
