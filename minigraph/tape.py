@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import tree
-from .kernels.memory import take
+from .kernels.memory import pop_unshared
 from .kernels.norm import column_sums
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def backprop(
             kwargs = node.kwargs
             if op.overwrites and direct:
                 g = pulled = gp = total = None  # of the last node: they may refer to this one's gradient
-                g, alone = take(grads, node)
+                g, alone = pop_unshared(grads, node)
                 if alone:
                     kwargs = {**(kwargs or {}), "out": g}
             else:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import special
-from ..kernels.memory import SMALL, empty, take
+from ..kernels.memory import SMALL, empty, pop_unshared
 from ..primitive import primitive
 from ..tape import Node
 from ..tensor import Tensor
@@ -270,7 +270,7 @@ def relu(x, *, inplace=False):
             raise ValueError(f"relu: inplace=True would overwrite the value of {x.node.op.name}, its gradient needs it")
     if not x.data.flags.carray:
         raise ValueError(f"relu: inplace=True needs a contiguous array, got strides {x.data.strides}")
-    if not take({0: x.data}, 0, others=1)[1]:
+    if not pop_unshared({0: x.data}, 0, others=1)[1]:
         raise ValueError("relu: inplace=True needs an array that x alone has: there is another reference")
     x.node = _relu(x, inplace=True).node
     return x
