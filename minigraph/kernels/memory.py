@@ -159,8 +159,8 @@ class Workspace(threading.local):
 def pop_unshared(arrays: dict[Any, np.ndarray], key: Any, others: int = 0) -> tuple[np.ndarray, bool]:
     """`arrays.pop(key)`, and whether the caller may write over that array.
 
-    The caller may if the array is contiguous, and nothing else refers to it or shares its memory. `others` is the number
-    of references that the caller knows of and allows.
+    The caller may if the array is contiguous, and nothing else refers to it or shares its memory. `others` is how many
+    other references the caller knows of and allows.
     """
     a, base, references, of_base = _pop(arrays, key)
     if references != ALONE + others or not a.flags.carray:
