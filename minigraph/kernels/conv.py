@@ -41,7 +41,7 @@ from .window import NO_PADDING, Padding, Pair, Shape, output_size
 
 ALGORITHMS = ("im2col", "winograd")
 BLOCK_BYTES = 1 << 21  # of windows in a block; with smaller blocks, threads wait more often for Python's global lock
-# If kw * C is below this, windows are stored as columns, see `_im2col`. At kw * C = 9 columns took 24 ns a pixel, where
+# If kw * C / groups is below this, windows are stored as columns, see `_im2col`. At 9 this took 24 ns a pixel, where
 # rows took 36; at 24 both took the same.
 SHORT_RUN = 16
 WINOGRAD_CHANNELS = 8  # with fewer, Winograd's transforms cost more than its products save
