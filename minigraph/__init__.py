@@ -23,7 +23,7 @@ from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
 
-__all__ = [
+__all__ = [  # noqa: RUF022  (by kind)
     # the graph and its gradients
     "ArrayLike", "Tensor", "checkpoint", "detect_anomaly", "draw", "grad", "hessian", "hvp", "jacobian", "jvp",
     "no_grad", "seed", "value_and_grad", "vjp",

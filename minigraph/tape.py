@@ -20,7 +20,7 @@ import numpy as np
 from .anomaly import AnomalyError, MutationError, check_gradient, check_unchanged
 from .blame import OUTSIDE, BackwardError, blame, describe
 from .fit import fit
-from .kernels.memory import take
+from .kernels.memory import pop_unshared
 from .modes import ANOMALY, DIFFERENTIATED, RECORD, flags, mode
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ def backprop(
                     g = grads.pop(node)
                 else:
                     g = pulled = gradient = None  # those of the last node, which may refer to the array taken here
-                    g, alone = take(grads, node)
-                    if alone:
+                    g, unshared = pop_unshared(grads, node)
+                    if unshared:
                         kwargs = {**(kwargs or {}), "out": g}
                 if careful:
                     pulled = _pull_carefully(node, g, create_graph)

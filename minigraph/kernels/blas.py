@@ -1,4 +1,4 @@
-"""Matrix products cut to the size at which OpenBLAS is fastest."""
+"""Matrix products cut into pieces of the size at which OpenBLAS is fastest."""
 
 from __future__ import annotations
 
@@ -6,52 +6,61 @@ from functools import lru_cache
 
 import numpy as np
 
-# OpenBLAS multiplies small matrices where they lie and copies the panels of larger ones first. At 64 to 256 rows, which
-# is what a block of a convolution has, the copies cost more than they save: 100 to 115 GFLOP/s whole, 140 to 150 in
-# pieces (on an Intel Xeon). They cost even more for a few long rows of short sums, as in Winograd's transforms: 40 to
-# 120 whole, 160 to 195 in pieces (on an AMD EPYC).
-UNPACKED = 100**3  # multiplications below which nothing is copied
-ROWS, COLUMNS = 32, 64  # of a piece
-SHORT = 64  # rows, and numbers in a sum, up to which the pieces are as long as may be
-LEAST = 8  # rows or columns that are worth a piece
+# OpenBLAS multiplies small matrices where they lie. Larger ones it first copies, panel by panel, into a layout that is
+# faster to read. At 64 to 256 rows, which is what a block of a convolution has, the copies cost more than they save:
+# the whole product ran at 100 to 115 GFLOP/s, the same product in pieces at 140 to 150 (on an Intel Xeon). For few and
+# long rows of short sums, as in Winograd's transforms, the copies cost even more: 40 to 120 GFLOP/s for the whole, 160
+# to 195 in pieces (on an AMD EPYC).
+MAX_PIECE = 100**3  # multiplications in a piece: OpenBLAS copies nothing up to this many
+PIECE_ROWS, PIECE_COLUMNS = 32, 64  # at most, except where rows and sums are short
+SHORT = 64  # if there are at most this many rows, and numbers in a sum, then a piece has as many columns as may be
+MIN_SIDE = 8  # rows or columns; narrower pieces are not worth a call
 
-Product = tuple[np.ndarray, np.ndarray, np.ndarray]
+Product = tuple[np.ndarray, np.ndarray, np.ndarray]  # (a, b, out), the arguments of np.matmul
 
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """out[...] = a @ b, (..., m, l) @ (..., l, n) -> (..., m, n), in pieces where the whole is large."""
-    np.matmul(*pieces(a, b, out))
+    """out[...] = a @ b, (..., m, l) @ (..., l, n) -> (..., m, n), in pieces if the whole is large."""
+    np.matmul(*in_pieces(a, b, out))
 
 
-def pieces(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Product:
-    """Views of the arrays for which np.matmul(a, b, out) does `product`, to be made once for many products."""
+def in_pieces(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Product:
+    """The views of a, b and out that `product` gives to np.matmul; a caller can keep them for many products."""
     m, inner = a.shape[-2:]
     n = b.shape[-1]
-    if m * n * inner <= UNPACKED:
+    if m * n * inner <= MAX_PIECE:
         return a, b, out
     if m <= SHORT and inner <= SHORT:
-        rows, columns = m, _side(n, UNPACKED // (m * inner))
+        rows, columns = m, _side(n, MAX_PIECE // (m * inner))
     else:
-        columns = _side(n, COLUMNS)
-        rows = _side(m, min(ROWS, UNPACKED // (columns * inner)))
+        columns = _side(n, PIECE_COLUMNS)
+        rows = _side(m, min(PIECE_ROWS, MAX_PIECE // (columns * inner)))
     b = b.reshape(*b.shape[:-1], n // columns, columns).swapaxes(-3, -2)
-    return _cut(a, b, out, rows)
+    return _piece_views(a, b, out, rows)
 
 
 def panels(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape (..., n / columns, l, columns) in which (..., l, n) has each piece's columns side by side in memory."""
-    columns = _side(shape[-1], COLUMNS)
+    """The shape (..., panels, l, columns) of a matrix (..., l, n) whose columns are stored panel by panel.
+
+    A panel holds the columns of one piece, side by side in memory.
+    """
+    columns = _side(shape[-1], PIECE_COLUMNS)
     return (*shape[:-2], shape[-1] // columns, shape[-2], columns)
 
 
-def panel_pieces(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Product:
-    """As `pieces`, with b in panels, a tenth faster where l and n are large."""
-    rows = _side(a.shape[-2], UNPACKED // (b.shape[-2] * b.shape[-1]))
-    return _cut(a, b, out, rows)
+def panels_in_pieces(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Product:
+    """`in_pieces` for a matrix b that is stored in panels, which is a tenth faster where l and n are large."""
+    rows = _side(a.shape[-2], MAX_PIECE // (b.shape[-2] * b.shape[-1]))
+    return _piece_views(a, b, out, rows)
 
 
-def _cut(a: np.ndarray, b: np.ndarray, out: np.ndarray, rows: int) -> Product:
-    """(..., m, l), b in panels, (..., m, n) -> (..., m / rows, 1, rows, l), (..., 1, panels), (..., pieces of out)."""
+def _piece_views(a: np.ndarray, b: np.ndarray, out: np.ndarray, rows: int) -> Product:
+    """Views of which np.matmul broadcasts the first axes: it then multiplies each group of rows by each panel.
+
+    a (..., m, l) -> (..., m / rows, 1, rows, l)
+    b (..., panels, l, columns) -> (..., 1, panels, l, columns)
+    out (..., m, n) -> (..., m / rows, panels, rows, columns)
+    """
     m, columns = a.shape[-2], b.shape[-1]
     a = a.reshape(*a.shape[:-2], m // rows, 1, rows, a.shape[-1])
     out = out.reshape(*out.shape[:-2], m // rows, rows, out.shape[-1] // columns, columns).swapaxes(-3, -2)
@@ -59,9 +68,9 @@ def _cut(a: np.ndarray, b: np.ndarray, out: np.ndarray, rows: int) -> Product:
 
 
 def _side(n: int, most: int) -> int:
-    """The largest divisor of n up to `most`, or n itself where that is too small for a piece."""
+    """The side of a piece on an axis of length n: the largest divisor of n up to `most`, or n if that is too small."""
     d = divisor(n, most)
-    return d if d >= LEAST else n
+    return d if d >= MIN_SIDE else n
 
 
 @lru_cache(maxsize=1024)

@@ -1,20 +1,28 @@
-"""Convolution of NHWC maps with HWIO weights, and its two gradients: the algorithms, and the rule that picks one.
+"""Convolution of NHWC maps with HWIO weights, and its two gradients: two algorithms, and the rule that picks one.
 
-    y[n, i, j, k] = sum over p, q, c of x[n, i*sh + p*dh - pt, j*sw + q*dw - pl, c] * w[p, q, c, k]
+    y[n, p, q, k] = sum over i, j, c of x[n, p*sh + i*dh - pt, q*sw + j*dw - pl, c] * w[i, j, c, k]
 
-without a flip of the kernel; x is zero outside the map; with groups, c and k run over the channels of one group. The
-map is bilinear in (x, w), and its gradients are the two adjoints.
+(p, q) is the output pixel and (i, j) the tap of the kernel. (sh, sw) is the stride, (dh, dw) the dilation, (pt, pl) the
+padding at the top and at the left, and x is zero outside the map. The kernel is not flipped. With groups, c and k run
+over the channels of one group. y is linear in x and linear in w, and the two gradients are the adjoints of these two
+linear maps.
 
-"im2col" copies each window into a row of a matrix and multiplies: any case, at the speed of BLAS less the copies.
-"winograd" trades multiplications for additions (winograd.py): stride 1, dilation 1, groups 1, kernels of 2 to 4 a side.
-Left to itself (`algorithm=None`) a 3x3 kernel goes to Winograd from `FEW` channels on, on both sides. Nanoseconds an
-output pixel on one core, forward + both gradients, 32 float32 maps of 16x16 (`benchmarks/algorithms.py`):
+The algorithms:
+
+- "im2col" copies each window of the map into a row of a matrix, and multiplies that matrix by the weights. It takes
+  every case, and runs at the speed of BLAS less the time of the copies.
+- "winograd" (winograd.py) trades multiplications for additions. It needs stride 1, dilation 1, groups 1, and kernels of
+  2 to 4 taps a side.
+
+Without a choice by the caller (`algorithm=None`), a 3x3 kernel goes to Winograd if it has at least `WINOGRAD_CHANNELS`
+channels in and out; all other cases go to im2col. The table has nanoseconds an output pixel on one core, for the
+forward and both gradients of 32 float32 maps of 16x16 (`benchmarks/algorithms.py`):
 
     channels     3->16    8->8  12->12  16->16  24->24  32->32   16->64   64->64
     im2col          66      87     137     156     289     351      373     1096
     winograd        76      74      80      87     156     148      170      393
 
-Maps of 8x8 and of 32x32 cross over below 8 channels too (`--size`).
+On maps of 8x8 and of 32x32 (`--size`), too, Winograd is the faster one from fewer than 8 channels on.
 """
 
 from __future__ import annotations
@@ -29,25 +37,14 @@ from . import winograd
 from .blas import product
 from .memory import empty
 from .norm import add_channels, column_sums
-
-Pair = tuple[int, int]
-Shape = tuple[int, ...]
-Padding = tuple[Pair, Pair]
+from .window import NO_PADDING, Padding, Pair, Shape, output_size
 
 ALGORITHMS = ("im2col", "winograd")
-NO_PADDING: Padding = ((0, 0), (0, 0))
-BLOCK = 1 << 21  # bytes of columns in a block: shorter ones make threads wait for the interpreter more often
-THIN = 16  # C * kw below which laying windows down as columns is faster: 24 against 36 ns a pixel at 9, the same at 24
-FEW = 8  # channels below which Winograd's transforms cost more than they save
-
-
-def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
-    """(H', W') of a convolution: the positions at which the dilated kernel fits the padded map."""
-    h, w = (
-        (n + sum(p) - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True)
-    )
-    return max(h, 0), max(w, 0)
+BLOCK_BYTES = 1 << 21  # of windows in a block; with smaller blocks, threads wait more often for Python's global lock
+# If kw * C / groups is below this, windows are stored as columns, see `_im2col`. At 9 this took 24 ns a pixel, where
+# rows took 36; at 24 both took the same.
+SHORT_RUN = 16
+WINOGRAD_CHANNELS = 8  # with fewer, Winograd's transforms cost more than its products save
 
 
 def conv2d(
@@ -60,9 +57,9 @@ def conv2d(
     algorithm: str | None = None,
     bias: np.ndarray | None = None,
 ) -> np.ndarray:
-    """x (N, H, W, C), w (kh, kw, C / groups, K), bias (K,) -> (N, H', W', K).
+    """The convolution: x (N, H, W, C), w (kh, kw, C / groups, K), bias (K,) -> (N, H', W', K).
 
-    Raises ValueError for an `algorithm` that is unknown or cannot do this case.
+    Raises ValueError if the `algorithm` is unknown or cannot do this case.
     """
     size = output_size(x.shape[1:3], w.shape[:2], stride, padding, dilation)
     tile = choose(x.dtype, w.shape, size, stride, dilation, groups, algorithm)
@@ -70,13 +67,13 @@ def conv2d(
         return winograd.forward(x, w, padding, tile, bias)
     y = empty((x.shape[0], *size, w.shape[3]), x.dtype)
     wg = _group_weights(w, groups)
-    ones = _thin(w.shape) and bias is not None
+    ones = _short_runs(w.shape) and bias is not None
     if bias is not None and ones:
         wg = np.concatenate([wg, bias.reshape(groups, 1, -1)], axis=1)
-    for n, cols in _columns(x, w.shape, size, stride, padding, dilation, groups, ones):
+    for n, cols in _im2col(x, w.shape, size, stride, padding, dilation, groups, ones):
         product(cols, wg, out=_group_pixels(y[n], cols, groups))
         if bias is not None and not ones:
-            add_channels(y[n], bias)  # while the block is in cache
+            add_channels(y[n], bias)  # now, while the block is still in cache
     return y
 
 
@@ -92,7 +89,8 @@ def conv2d_input_grad(
 ) -> np.ndarray:
     """The adjoint of conv2d in x: g (N, H', W', K), w (kh, kw, C / groups, K) -> (N, H, W, C).
 
-    Also the forward of a transposed convolution. Raises ValueError for an `algorithm` that is unknown or cannot do it.
+    This is also the forward of a transposed convolution. Raises ValueError if the `algorithm` is unknown or cannot do
+    this case.
     """
     gx, _, _ = conv2d_grads(g, None, w, input_size, w.shape[:2], stride, padding, dilation, groups, algorithm)
     assert gx is not None
@@ -111,7 +109,7 @@ def conv2d_weight_grad(
 ) -> np.ndarray:
     """The adjoint of conv2d in w: x (N, H, W, C), g (N, H', W', K) -> (kh, kw, C / groups, K).
 
-    Raises ValueError for an `algorithm` that is unknown or cannot do this case.
+    Raises ValueError if the `algorithm` is unknown or cannot do this case.
     """
     size = x.shape[1:3]
     _, gw, _ = conv2d_grads(g, x, None, size, kernel_size, stride, padding, dilation, groups, algorithm)
@@ -132,9 +130,10 @@ def conv2d_grads(
     algorithm: str | None = None,
     bias: bool = False,
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """The gradients in one go, sharing what they can: (gx if w is given, gw if x is given, gb if `bias`), else None.
+    """The gradients in one call, so that they share what they can: (gx, gw, gb), those of the input, weight and bias.
 
-    Raises ValueError for an `algorithm` that is unknown or cannot do this case.
+    gx needs w, gw needs x, and gb is computed if `bias`. A gradient that is not computed is None. Raises ValueError if
+    the `algorithm` is unknown or cannot do this case.
     """
     K = g.shape[3]
     if x is not None:
@@ -158,16 +157,17 @@ def conv2d_grads(
 def _input_grad(
     g: np.ndarray, w: np.ndarray, size: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
 ) -> np.ndarray:
+    """gx by im2col: with stride 1 as a convolution of g, otherwise as the sum of the gradients of all windows."""
     kh, kw, Cg, K = w.shape
     N, Ho, Wo, _ = g.shape
     if stride == (1, 1):
-        # gx is the convolution of g with the flipped kernel, in and out channels exchanged within each group:
-        # a copy of windows of g costs a third of adding windows into gx.
+        # gx is the convolution of g with the flipped kernel, whose channels in and out change places in each group.
+        # Copying windows out of g takes a third of the time of adding windows into gx.
         wt = w[::-1, ::-1].reshape(kh, kw, Cg, groups, K // groups).transpose(0, 1, 4, 3, 2)
         wt = wt.reshape(kh, kw, K // groups, groups * Cg)
         (top, bottom), (left, right) = (
-            (d * (k - 1) - p, n + p - o)
-            for n, o, k, (p, _), d in zip(size, (Ho, Wo), (kh, kw), padding, dilation, strict=True)
+            (d * (k - 1) - before, n + before - o)
+            for n, o, k, (before, _), d in zip(size, (Ho, Wo), (kh, kw), padding, dilation, strict=True)
         )
         return conv2d(g, wt, (1, 1), ((top, bottom), (left, right)), dilation, groups, "im2col")
     (pt, pb), (pl, pr) = padding
@@ -195,12 +195,15 @@ def _weight_grad(
     groups: int,
     bias: bool = False,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """gw, and where it takes nothing more, with `bias`, the gradient of the bias: that of the weight of a 1."""
+    """gw by im2col and, with `bias`, the gradient of the bias if it costs nothing more, else None.
+
+    It costs nothing more where `_im2col` adds an entry of 1 to each window: it is the gradient of that entry's weight.
+    """
     kh, kw, Cg, K = w_shape
     g = np.ascontiguousarray(g)
-    ones = bias and _thin(w_shape) and g.dtype.itemsize >= 4  # a sum over the map needs more digits than float16's
+    ones = bias and _short_runs(w_shape) and g.dtype.itemsize >= 4  # float16 has too few digits for a sum over a map
     gw = np.zeros((groups, kh * kw * Cg + ones, K // groups), g.dtype)
-    for n, cols in _columns(x, w_shape, g.shape[1:3], stride, padding, dilation, groups, ones):
+    for n, cols in _im2col(x, w_shape, g.shape[1:3], stride, padding, dilation, groups, ones):
         gw += np.matmul(cols.swapaxes(2, 3), _group_pixels(g[n], cols, groups)).sum(0)
     gb = gw[:, -1].reshape(K) if ones else None
     return gw[:, : kh * kw * Cg].swapaxes(0, 1).reshape(w_shape), gb
@@ -212,17 +215,17 @@ def _group_weights(w: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _group_pixels(y: np.ndarray, cols: np.ndarray, groups: int) -> np.ndarray:
-    """A contiguous (n, H', W', K) as the view (parts, groups, pixels, K / groups) that goes with `cols`."""
+    """The view of a contiguous y (n, H', W', K) that goes with `cols`: (parts, groups, pixels, K / groups)."""
     return y.reshape(cols.shape[0], -1, groups, y.shape[3] // groups).swapaxes(1, 2)
 
 
-def _thin(w_shape: Shape) -> bool:
-    """Whether the windows are laid down as columns."""
+def _short_runs(w_shape: Shape) -> bool:
+    """Whether the windows are stored as columns, see `_im2col`."""
     kh, kw, Cg, _ = w_shape
-    return Cg * kw < THIN and (kh, kw) != (1, 1)
+    return Cg * kw < SHORT_RUN and (kh, kw) != (1, 1)
 
 
-def _columns(
+def _im2col(
     x: np.ndarray,
     w_shape: Shape,
     size: Pair,
@@ -232,31 +235,34 @@ def _columns(
     groups: int,
     ones: bool = False,
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """The windows of x as rows: (slice of images, (parts, groups, pixels, kh * kw * C / groups)), block by block.
+    """Copy the windows of x, one block of images after the other.
 
-    A window's pixels are runs of C (with dilation 1: kw * C) adjacent numbers, and copied as such. With few channels
-    such runs are too short: then the rows are laid down as columns, so that the runs are rows of the map, and each
-    image is a part of its own. There `ones` adds a last entry of 1 to each window, for a bias among the weights.
+    Yields (slice of images, cols), with cols (parts, groups, pixels, kh * kw * C / groups): a window is a row of cols.
+
+    A window consists of runs of C adjacent numbers (kw * C with dilation 1), and NumPy copies run by run. With few
+    channels the runs are so short that the copy is slow. Then windows are stored as columns: a run is now a row of the
+    map, taken at one tap and channel. cols is a transposed view of that, with a part for each image (otherwise there
+    is one part). In this layout `ones` adds a last entry of 1 to each window, so that a bias can be one of the weights.
     """
     N, _, _, C = x.shape
     (kh, kw, Cg, _), (Ho, Wo) = w_shape, size
     if 0 in (N, Ho, Wo):
         return
-    thin = _thin(w_shape)
-    step = max(1, BLOCK // max(1, Ho * Wo * kh * kw * C * x.itemsize))
+    short_runs = _short_runs(w_shape)
+    step = max(1, BLOCK_BYTES // max(1, Ho * Wo * kh * kw * C * x.itemsize))
     for start in range(0, N, step):
         n = slice(start, min(start + step, N))
-        if (kh, kw) == stride == (1, 1) and groups == 1 and padding == NO_PADDING:  # the pixels are the windows
+        if (kh, kw) == stride == (1, 1) and groups == 1 and padding == NO_PADDING:  # a window is a pixel
             yield n, x[n].reshape(1, 1, -1, C)
             continue
-        pad = _padded(x[n], padding, thin)
+        pad = _pad(x[n], padding, short_runs)
         sn, sh, sw, sc = pad.strides
         windows = as_strided(  # n groups Ho Wo kh kw Cg
             pad,
             (len(pad), groups, Ho, Wo, kh, kw, Cg),
             (sn, sc * Cg, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc),
         )
-        if thin:
+        if short_runs:
             cols = empty((len(pad), groups, kh * kw * Cg + ones, Ho * Wo), x.dtype)
             cols[:, :, kh * kw * Cg :] = 1
             shape = (len(pad), groups, kh, kw, Cg, Ho, Wo)
@@ -269,8 +275,11 @@ def _columns(
             yield n, cols
 
 
-def _padded(x: np.ndarray, padding: Padding, planar: bool) -> np.ndarray:
-    """x with zeros around it; negative padding cuts. Planar: one plane of memory a channel, with the same axes."""
+def _pad(x: np.ndarray, padding: Padding, planar: bool) -> np.ndarray:
+    """x with zeros around it; where padding is negative, x is cropped.
+
+    With `planar`, each channel of an image is stored as a plane of its own. The order of the axes stays.
+    """
     (pt, pb), (pl, pr) = padding
     if not planar and pt == pb == pl == pr == 0:
         return x
@@ -287,7 +296,11 @@ def _padded(x: np.ndarray, padding: Padding, planar: bool) -> np.ndarray:
 def choose(
     dtype: np.dtype, w_shape: Shape, size: Pair, stride: Pair, dilation: Pair, groups: int, algorithm: str | None
 ) -> Pair | None:
-    """The sides of the Winograd tile for this convolution, or None for im2col. Its error is too large for float16."""
+    """The tile (outputs down, outputs across) if this convolution goes to Winograd, None if it goes to im2col.
+
+    w_shape is (kh, kw, C / groups, K) and size (H', W'). float16 only goes to Winograd if the caller says so, because
+    the error is too large. Raises ValueError if the `algorithm` is unknown or cannot do this case.
+    """
     if algorithm not in (None, *ALGORITHMS):
         raise ValueError(f"algorithm is one of {ALGORITHMS} or None, got {algorithm!r}")
     if algorithm == "im2col":
@@ -300,7 +313,7 @@ def choose(
         able, needs = False, f"kernels of 2 to 4 a side, got {tuple(kernel)}"
     if algorithm == "winograd" and not able:
         raise ValueError(f"algorithm 'winograd' needs {needs}")
-    pays = tuple(kernel) == (3, 3) and min(w_shape[2:]) >= FEW and dtype.itemsize >= 4
+    pays = tuple(kernel) == (3, 3) and min(w_shape[2:]) >= WINOGRAD_CHANNELS and dtype.itemsize >= 4
     if not able or 0 in size or (algorithm is None and not pays):
         return None
     th, tw = (_tile(n, k) for n, k in zip(size, kernel, strict=True))
@@ -308,8 +321,9 @@ def choose(
 
 
 def _tile(n: int, r: int) -> int:
-    """The tile side m that computes n outputs with the fewest multiplications; of equals, the smallest.
+    """The side m of a tile for n outputs and r weights: the one with the fewest multiplications, then the smallest.
 
-    The largest that winograd.py can do is left out: it was 2% faster at 6x6, not at 30x30, and has the largest error.
+    The largest that winograd.py can do is left out. It was 2% faster on maps of 6x6, not faster on 30x30, and has the
+    largest error.
     """
-    return min(range(r - 1, winograd.LARGEST - r + 1), key=lambda m: (-(-n // m) * (m + r - 1), m))
+    return min(range(r - 1, winograd.MAX_POINTS - r + 1), key=lambda m: (-(-n // m) * (m + r - 1), m))

@@ -1,15 +1,25 @@
-"""Arrays in recycled memory: fresh memory costs more than the arithmetic done in it.
+"""Recycled memory for large arrays, because fresh memory costs more than the arithmetic done in it.
 
-The C library maps a large block anew at each request and unmaps it when it is freed, so that every page of every large
-new array is faulted in and zeroed by the kernel. Training asks for the same sizes at each step: `empty` keeps the
-blocks it hands out and gives them again. A block whose only references are the pool's is free; an array made in it, and
-any view of that, holds another one, so nothing has to be returned. Of the free blocks that hold an array and are not
-much too large it takes the one used last, which may still be in cache. Each thread has its own pool: no lock is needed.
+For a large array the C library asks the operating system for new pages, and it gives them back when the array is freed.
+The system clears each page at its first use, so every new array pays for its pages again. Training asks for the same
+sizes at each step. `empty` therefore keeps the blocks of memory that it hands out, and uses a block again as soon as no
+array lies in it.
 
-Blocks begin at a cache line: with AVX-512 a ufunc that writes into the cache is twice as fast there as 16 bytes beside.
-And each begins at another place in its page (cache colouring, Bonwick 1994). The C library has all large blocks begin
-at the same, where they compete for the same sets of the cache, and where a processor that compares only the low 12 bits
-of addresses has a load wait for a store to another array: without this, W2 of the benchmarks took 3% longer.
+The pool knows this from the number of references to the block's memory. The pool holds one. An array made in the block
+holds another, and so does every view of that array. When the pool's reference is the only one, the block is free, so
+nobody has to return anything. If several free blocks are large enough and not much too large, the pool takes the one
+that was used most recently, because part of it may still be in the cache. Each thread has its own pool and needs no
+lock.
+
+Where an array begins in memory matters too:
+
+- It begins at a cache line. With AVX-512, a ufunc that writes to an array in the cache is twice as fast there as 16
+  bytes off.
+- Each block begins at another offset in its page (cache colouring, Bonwick 1994). The C library gives all large blocks
+  the same offset. Entries of the same index in two arrays then compete for the same place in the cache. Some processors
+  also compare only the low 12 bits of two addresses (4096 bytes, a page) when they decide whether a load has to wait
+  for an earlier store. At equal offsets, a load from one array waits for a store to another without need. With equal
+  offsets, a training step of the fast-CIFAR net (W2 in benchmarks/) took 3% longer.
 """
 
 from __future__ import annotations
@@ -24,46 +34,55 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-SMALL = 1 << 16  # bytes below which malloc recycles well itself
-SPARE = 2  # times the size asked for that a block may have
-IDLE = 10_000  # requests that a free block may sleep through; then the next new block drives it out
+SMALL = 1 << 16  # bytes; the C library recycles smaller arrays well by itself
+SPARE = 2  # a block may be this many times as large as the array that it serves
+IDLE = 10_000  # a block that has not served any of the last IDLE requests is dropped when the next block is made
 LINE, PAGE = 64, 4096  # bytes of a cache line, and of a page of memory
-COLOUR = 17 * LINE  # from one block's place in its page to the next one's: all of its lines have their turn
+COLOUR = 17 * LINE  # bytes from one block's offset in its page to the next one's; 17 is odd, so every line has its turn
 _colours = itertools.count(step=COLOUR)
 
 
 class _Memory(np.ndarray):
-    """The bytes of a block: the base of the arrays in it but, as a type of its own, not that of their views."""
+    """The bytes of a block.
+
+    NumPy makes this the `base` of an array in the block. Because it has a type of its own, the base of a view of that
+    array is the array itself. `pop_unshared` relies on this to see whether an array has views.
+    """
 
 
 class _Block:
+    """Memory for one array at a time, of up to `size` bytes, which begins `start` bytes into `memory`."""
+
     __slots__ = ("memory", "size", "start", "taken")
 
     def __init__(self, size: int):
         self.size = size
         self.memory = _Memory(size + PAGE, np.uint8)
         self.start = (next(_colours) - self.memory.__array_interface__["data"][0]) % PAGE
-        self.taken = 0  # the last request that it served
+        self.taken = 0  # the number of the last request that it served
 
 
 class _Pool:
+    """The blocks of one thread."""
+
     def __init__(self) -> None:
         self.requests = 0
         self.blocks: list[_Block] = []
-        self.fitting: dict[int, list[_Block]] = {}  # by the size asked for, while the blocks stay the same
+        self.fitting: dict[int, list[_Block]] = {}  # for each size asked for so far, what `fit` gave
 
     def fit(self, size: int) -> list[_Block]:
-        """The blocks that may serve `size`."""
+        """The blocks, free or not, that may serve a request for `size` bytes."""
         if len(self.fitting) > 1000:
             self.fitting = {}
         self.fitting[size] = [block for block in self.blocks if size <= block.size <= SPARE * size]
         return self.fitting[size]
 
     def add(self, size: int) -> _Block:
-        """A new block, which can do what the largest free one below its size did, if not much smaller: that one goes.
+        """Make a block of `size` bytes, add it to the pool, and drop the blocks that it makes superfluous.
 
-        So sizes that grow do not leave a block each. Those that nobody asked for lately go too (if in use, they live
-        on with their arrays).
+        The largest free block that is smaller, but not much smaller, is dropped: the new one serves the same requests.
+        Otherwise an array that grows from step to step would leave a block of each of its sizes. Blocks that were not
+        asked for lately are dropped as well. If one of them is in use, its memory lives on until its arrays are gone.
         """
         small = [b for b in self.blocks if b.size < size <= SPARE * b.size and getrefcount(b.memory) == FREE]
         replaced = max(small, key=lambda b: b.size, default=None)
@@ -82,7 +101,7 @@ _local = _Local()
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
-    """np.empty(shape, dtype), in memory used before where a block is free."""
+    """np.empty(shape, dtype), where possible in memory that an earlier array has left free."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
@@ -100,10 +119,11 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
 
 
 class Workspace(threading.local):
-    """Memory for the intermediate arrays of a kernel, for each thread its own, and what was prepared in it.
+    """Memory for the intermediate arrays of a kernel, and the views that the kernel has made of it.
 
-    A view takes as long to make as a small product to compute. A kernel whose arrays lie in the same places at each
-    call can make its views once and keep them. The memory grows to what the largest call needs.
+    Making a view takes as long as computing a small product. If a kernel's arrays lie in the same place at each call,
+    it can make its views once and keep them. All calls use the same memory, which grows to what the largest one needs.
+    Each thread has its own.
     """
 
     def __init__(self) -> None:
@@ -111,7 +131,7 @@ class Workspace(threading.local):
         self.kept: dict[Any, Any] = {}
 
     def prepared(self, make: Callable[..., Any], *args: Any) -> Any:
-        """make(*args), which takes its arrays from `arrays`: the same object each time, until the memory grows."""
+        """make(*args), computed once and kept until the memory grows. `make` gets its arrays from `arrays`."""
         key = (make, *args)
         if key not in self.kept:
             made = make(*args)
@@ -121,7 +141,10 @@ class Workspace(threading.local):
         return self.kept[key]
 
     def arrays(self, dtype: np.dtype, *shapes: tuple[int, ...]) -> list[np.ndarray]:
-        """Arrays of these shapes one behind the other, in the memory that those handed out before are in too."""
+        """Arrays of these shapes, one behind the other, in the same memory as all arrays handed out before.
+
+        If the memory has to grow for them, everything that was prepared in the old memory is forgotten.
+        """
         sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
         starts = [0, *itertools.accumulate(-(-size // PAGE) * PAGE + COLOUR for size in sizes)]
         if starts[-1] + PAGE > self.memory.size:
@@ -133,11 +156,11 @@ class Workspace(threading.local):
         ]
 
 
-def take(arrays: dict[Any, np.ndarray], key: Any, others: int = 0) -> tuple[np.ndarray, bool]:
-    """`arrays.pop(key)`, and whether what is computed from it may be written over it.
+def pop_unshared(arrays: dict[Any, np.ndarray], key: Any, others: int = 0) -> tuple[np.ndarray, bool]:
+    """`arrays.pop(key)`, and whether the caller may write over that array.
 
-    That is so if nothing is left, but for `others` references, that refers to the array or shares its memory, and it is
-    contiguous.
+    The caller may if the array is contiguous, and nothing else refers to it or shares its memory. `others` is how many
+    other references the caller knows of and allows.
     """
     a, base, references, of_base = _pop(arrays, key)
     if references != ALONE + others or not a.flags.carray:
@@ -163,12 +186,15 @@ def owned(arrays: list[Any], shared: set[int] | None = None) -> list[np.ndarray]
 
 
 def _pop(arrays: dict[Any, np.ndarray], key: Any) -> tuple[np.ndarray, Any, int, int]:
+    """`arrays.pop(key)`, its base, and how many references getrefcount sees to the two of them."""
     a = arrays.pop(key)
     base = a.base
     return a, base, getrefcount(a), getrefcount(base)
 
 
-# What `empty` and `_pop` count where nobody else holds a block, or an array in it; it depends on the interpreter.
+# getrefcount also counts references that the interpreter holds during the call, and how many these are depends on its
+# version. So the counts without any other holder are measured here: FREE is that of a block in the loop of `empty`,
+# ALONE that of an array in `_pop`, and ALONE_IN_BLOCK that of the memory of the array's block.
 _block = _Block(1)
 FREE = getrefcount(_block.memory)
 ALONE, ALONE_IN_BLOCK = _pop({0: np.ndarray(1, np.uint8, _block.memory)}, 0)[2:]

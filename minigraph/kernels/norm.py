@@ -1,7 +1,9 @@
-"""Batch and layer normalisation: sums over rows by BLAS, the rest by in-place steps over blocks that stay in cache.
+"""Batch and layer normalisation, and the sums over rows that they need.
 
-Channels are the last axis, all others are rows. Short rows are slow to broadcast along, so the kernels work on
-a "wide" view of k rows side by side, with the vectors of channels repeated k times.
+Channels are the last axis; all other axes together are the rows. BLAS computes the sums over rows. Everything else is
+done in place, on blocks of rows that stay in the cache from one step to the next. NumPy is slow at broadcasting a
+vector along short rows, so the kernels look at the array as a "wide" one: k rows side by side count as one row, and a
+vector of channels is repeated k times to match.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ import numpy as np
 from .blas import divisor
 from .memory import empty
 
-WIDTH = 1024  # entries of a wide row, about
-BLOCK = 1 << 21  # bytes
-CHAIN = 256  # rows summed in the array's own dtype before the sum moves to float64
+WIDE = 1024  # entries that a wide row has at most, unless there are more channels
+BLOCK_BYTES = 1 << 21
+SUM_ROWS = 256  # this many rows are summed in the array's own dtype, and their sums then in float64
 
 
 def column_sums(x: np.ndarray) -> np.ndarray:
@@ -25,24 +27,23 @@ def column_sums(x: np.ndarray) -> np.ndarray:
 
 
 def add_channels(y: np.ndarray, bias: np.ndarray) -> None:
-    """A contiguous y (..., W, C) += bias (C,), along rows of W C: short rows are slow to broadcast along."""
+    """y += bias in place, for a contiguous y (..., W, C) and bias (C,). The bias is repeated to rows of W C entries."""
     rows = y.reshape(*y.shape[:-2], -1)
     rows += _repeat(bias, y.shape[-2])
 
 
 def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and (biased) variance over all axes but the last, float32 for float16: (..., C) -> (C,), (C,).
+    """Mean and (biased) variance over all axes but the last: x (..., C) -> (C,), (C,), in float32 if x is float16.
 
-    At least one row.
-
-    The sums of x and x^2 give E[x^2] - mean^2, which multiplies rounding errors by 1 + mean^2 / variance: where that is
-    more than 17 for any channel, a second pass sums (x - mean)^2.
+    x has at least one row. The variance is E[x^2] - mean^2, from the sums of x and x^2. This difference multiplies
+    rounding errors by 1 + mean^2 / variance. If that factor is more than 17 in any channel, the variance is computed
+    again in a second pass, as the mean of (x - mean)^2.
     """
     wide = _wide(x)
     channels, n = x.shape[-1], x.size // x.shape[-1]
     mean = _sums(wide, channels) / n
     var = _sums(wide, channels, wide) / n - mean * mean
-    if not (mean * mean <= 16 * var).all():  # not: a NaN takes the careful way too
+    if not (mean * mean <= 16 * var).all():  # with `not` and <=, a NaN goes to the second pass too
         shift = _repeat(mean.astype(x.dtype), wide.shape[1] // channels)
         d = np.subtract(wide, shift, out=empty(wide.shape, x.dtype))
         var = _sums(d, channels, d) / n
@@ -57,7 +58,10 @@ def batch_norm(
     scale: np.ndarray | None,
     bias: np.ndarray | None,
 ) -> np.ndarray:
-    """scale (x - mean) inv_std + bias, x (..., C) and the others (C,), as one product and one sum: a x + b."""
+    """scale (x - mean) inv_std + bias, computed as a x + b; x (..., C), the others (C,) -> (..., C).
+
+    None stands for a scale of 1 or a bias of 0.
+    """
     a = inv_std if scale is None else inv_std * scale
     b = -mean * a if bias is None else bias - mean * a
     wide = _wide(x)
@@ -78,13 +82,15 @@ def batch_norm_grad(
     scale: np.ndarray | None,
     need_x: bool = True,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    """Gradients of batch_norm at the batch's own mean and inv_std: (x's (..., C) if needed, scale's (C,), bias's (C,)).
+    """The gradients of batch_norm, where mean and inv_std are those of the batch itself.
 
+    g and x (..., C), the others (C,) -> (gx (..., C), or None unless `need_x`; g_scale (C,); g_bias (C,)).
     With h = (x - mean) inv_std, y = scale h + bias and n rows:
         g_bias = sum g,   g_scale = sum g h = inv_std (sum g x - mean sum g),
         gx = scale inv_std (g - g_bias / n - h g_scale / n),   as mean and inv_std depend on x,
            = a (g + r x + s),   r = -inv_std g_scale / n,   s = -g_bias / n - r mean.
-    Where the mean is large beside the deviation, x - mean takes the place of x, and 0 that of the mean.
+    If the mean is more than 4 standard deviations in any channel, x - mean replaces x, and 0 replaces the mean.
+    Otherwise the differences above would lose too many digits.
     """
     if (mean * mean * inv_std * inv_std > 16).any():
         x, mean = x - mean, np.zeros_like(mean)
@@ -110,48 +116,50 @@ def batch_norm_grad(
 
 
 def layer_norm(x: np.ndarray, eps: float) -> np.ndarray:
-    """(x - mean) / sqrt(variance + eps), both of each row of the last axis: (..., C) -> (..., C)."""
-    y = np.subtract(x, x.mean(-1, keepdims=True), dtype=_at_least_float32(x.dtype))
+    """(x - mean) / sqrt(variance + eps), with the mean and the variance of each row: (..., C) -> (..., C)."""
+    y: np.ndarray = np.subtract(x, x.mean(-1, keepdims=True), dtype=_at_least_float32(x.dtype))
     var = np.einsum("...c,...c->...", y, y)[..., None] / x.shape[-1]
     y *= 1 / np.sqrt(var + eps)
     return y.astype(x.dtype, copy=False)
 
 
 def _wide(x: np.ndarray) -> np.ndarray:
-    """(..., C) as (rows / k, k C), k the largest divisor of the rows that `WIDTH` suggests."""
+    """x (..., C) as wide rows (rows / k, k C); k divides both the number of rows and WIDE // C."""
     channels = x.shape[-1]
-    k = math.gcd(x.size // channels, max(1, WIDTH // channels))
+    k = math.gcd(x.size // channels, max(1, WIDE // channels))
     return np.ascontiguousarray(x).reshape(-1, k * channels)
 
 
 def _repeat(v: np.ndarray, k: int) -> np.ndarray:
-    """k copies of v in a row: np.tile in a fifth of its time."""
+    """k copies of v, one behind the other, in a fifth of the time of np.tile."""
     out = np.empty((k, len(v)), v.dtype)
     out[...] = v
     return out.reshape(-1)
 
 
 def _sums(wide: np.ndarray, channels: int, factor: np.ndarray | None = None) -> np.ndarray:
-    """The columns of a wide view, or of its product with another, summed to channels, in float64: (C,).
+    """The sum over the rows of a wide array, or of its product with `factor`, entry by entry: (C,) in float64.
 
-    Up to CHAIN rows at a time are summed in the array's own dtype: by BLAS, several times faster than np.sum(axis=0),
-    or in one pass by einsum, without an array of products.
+    At most SUM_ROWS rows at a time are summed in the array's own dtype. BLAS does this several times faster than
+    np.sum(axis=0). With a factor, einsum does it in one pass, without an array for the products.
     """
-    length = divisor(len(wide), CHAIN)
+    length = divisor(len(wide), SUM_ROWS)
     a = wide.reshape(-1, length, wide.shape[1]).astype(_at_least_float32(wide.dtype), copy=False)
-    sums = (
+    sums: np.ndarray = (
         np.ones(length, a.dtype) @ a
         if factor is None
         else np.einsum("bnc,bnc->bc", a, factor.reshape(a.shape), dtype=a.dtype)
     )
-    return sums.reshape(-1, channels).sum(0, dtype=np.float64)
+    total: np.ndarray = sums.reshape(-1, channels).sum(0, dtype=np.float64)
+    return total
 
 
 def _at_least_float32(dtype: np.dtype) -> np.dtype:
-    """float16 has too few digits, and too small a largest number, to sum in."""
+    """The dtype to sum in: float16 has too few digits for a sum, and its largest number is too small."""
     return np.result_type(dtype, np.float32)
 
 
 def _blocks(wide: np.ndarray) -> Iterator[slice]:
-    step = max(1, BLOCK // (wide.shape[1] * wide.itemsize))
+    """Slices of the wide rows, each of about BLOCK_BYTES."""
+    step = max(1, BLOCK_BYTES // (wide.shape[1] * wide.itemsize))
     return (slice(i, i + step) for i in range(0, len(wide), step))

@@ -1,10 +1,11 @@
-"""Pooling over NHWC maps, and the linear maps that its gradients are.
+"""Pooling over NHWC maps, and the linear maps that are its gradients.
 
-`window` and `stride` are pairs, `padding` is `((top, bottom), (left, right))`; there is an output for each window that
-fits the padded map. Position (i, j) of all windows, numbered k = i * kw + j, is a strided view of the map, so a kernel
-is a loop over kh * kw positions, each step one ufunc over channel vectors: windows are not copied, nor is the map
-padded. Where windows tile the map, all positions together are another view of it. The batch is walked in blocks that
-stay in cache, the second or third level, between the steps.
+`window` and `stride` are pairs, `padding` is `((top, bottom), (left, right))`. There is an output pixel (p, q) for each
+window that fits the padded map. For one position (i, j) in the window, numbered k = i * kw + j, the entries that all
+windows have there are a strided view of the map. So a kernel is a loop over the kh * kw positions, and each step of it
+is one ufunc on whole views: neither windows nor padding are copied. Where windows tile the map, all positions together
+are one view. The batch is taken in blocks of images that stay in the second- or third-level cache from one step to the
+next.
 """
 
 from __future__ import annotations
@@ -16,44 +17,49 @@ import numpy as np
 
 from .memory import empty
 from .special import gate
+from .window import NO_PADDING, Padding, Pair, Shape, output_size
 
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
+# For each position in the window: an index of output pixels, and an index of the map's entries that they have there.
 Places = list[tuple[tuple[slice, ...], tuple[slice, ...]]]
 
-BLOCK = 1 << 22  # bytes of map in a block: shorter ones make threads wait for the interpreter more often
+BLOCK_BYTES = 1 << 22  # of the map; with smaller blocks, threads wait more often for Python's global lock
 
 
 def max_pool(
     x: np.ndarray, window: Pair, stride: Pair, padding: Padding, indexed: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Largest value in each window, (N, H, W, C) -> (N, H', W', C), and where it was if `indexed`, otherwise None.
+    """(y, index): the largest value in each window and, if `indexed`, where it is, else None.
 
-    Padding never wins (it counts as -inf); a NaN in the window does. The index is the position in the window, one byte
-    (windows up to 256): at ties the first in row-major order, and in a window with a NaN the first in the map.
+    x (N, H, W, C) -> y and index (N, H', W', C). Padding counts as -inf and never is the maximum. If the window has a
+    NaN, that is the maximum. The index is the number k of the position in the window, as one byte if the window has at
+    most 256. If several positions have the maximum, it is the first of them; in a window with a NaN it is the first
+    position that lies in the map.
     """
     y = empty(_output_shape(x.shape, window, stride, padding), x.dtype)
     places = _places((x.shape[1], x.shape[2]), window, stride, padding)
+    padded = padding != NO_PADDING
     index = empty(y.shape, np.min_scalar_type(len(places) - 1)) if indexed else None
     for n in _blocks(x):
         xn, yn = x[n], y[n]
-        if _padded(padding):
+        if padded:
             yn.fill(-np.inf)
-        else:  # the first two positions at once: one pass less (a 1x1 window meets itself)
+        else:  # take the first two positions together, which saves a pass; a 1x1 window has its one position twice
             _, first = places[0]
             _, second = places[min(1, len(places) - 1)]
             np.maximum(xn[first], xn[second], out=yn)
-        for out, at in places if _padded(padding) else places[2:]:
+        for out, at in places if padded else places[2:]:
             np.maximum(yn[out], xn[at], out=yn[out])
         if index is not None:
-            _find(xn, yn, places, index[n], _padded(padding))
+            _find(xn, yn, places, index[n], padded)
     return y, index
 
 
 def _find(x: np.ndarray, y: np.ndarray, places: Places, index: np.ndarray, padded: bool) -> None:
-    """index[...] = the position of each maximum y: how many positions lose before the first that does not.
+    """index[...] = the position of each maximum y in its window.
 
-    In Horner's form, l0 (1 + l1 (1 + l2)), where l_k says that position k is below the maximum (padding is).
+    It is the number of positions before the first one that has the maximum. Let l_k be 1 if position k is below the
+    maximum, as padding is, and else 0. Then the index is l_0 + l_0 l_1 + l_0 l_1 l_2 + ..., up to the last position but
+    one, and Horner's scheme computes it from the end: l_0 (1 + l_1 (1 + l_2)).
     """
     if padded or len(places) == 1:
         index.fill(len(places) > 1)
@@ -69,9 +75,12 @@ def _find(x: np.ndarray, y: np.ndarray, places: Places, index: np.ndarray, padde
 def max_pool_scatter(
     g: np.ndarray, index: np.ndarray, size: Pair, window: Pair, stride: Pair, padding: Padding
 ) -> np.ndarray:
-    """Gradient of max_pool: each g whole to its window's maximum, overlaps add. (N, H', W', C) -> (N, *size, C)."""
+    """The gradient of max_pool: g (N, H', W', C) -> (N, *size, C).
+
+    Each entry of g is added where its window has the maximum, according to `index`.
+    """
     gx = _empty_or_zeros(g, size, window, stride, padding)
-    if _tiles(window, stride, padding):  # all positions at once
+    if _tiles(window, stride, padding):  # then one view has all positions
         (kh, kw), (N, Ho, Wo, C) = window, g.shape
         inside = gx[:, : Ho * kh, : Wo * kw]
         targets = inside.reshape(N, Ho, kh, Wo, kw, C).transpose(2, 4, 0, 1, 3, 5)  # kh kw N Ho Wo C
@@ -89,7 +98,7 @@ def max_pool_scatter(
 
 
 def max_pool_gather(t: np.ndarray, index: np.ndarray, window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
-    """The values of t at the maxima, (N, H, W, C) -> (N, H', W', C): the adjoint of max_pool_scatter."""
+    """The adjoint of max_pool_scatter: the values of t at the maxima, t (N, H, W, C) -> (N, H', W', C)."""
     y = np.zeros(index.shape, t.dtype)
     places = _places((t.shape[1], t.shape[2]), window, stride, padding)
     for k, (out, at) in enumerate(places):
@@ -98,7 +107,7 @@ def max_pool_gather(t: np.ndarray, index: np.ndarray, window: Pair, stride: Pair
 
 
 def avg_pool(x: np.ndarray, window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
-    """Mean of each window, (N, H, W, C) -> (N, H', W', C). Padding counts, as zeros: always divided by kh * kw."""
+    """The mean of each window, x (N, H, W, C) -> (N, H', W', C). Padding counts as zeros: the divisor is kh * kw."""
     y = np.zeros(_output_shape(x.shape, window, stride, padding), x.dtype)
     places = _places((x.shape[1], x.shape[2]), window, stride, padding)
     for n in _blocks(x):
@@ -110,7 +119,10 @@ def avg_pool(x: np.ndarray, window: Pair, stride: Pair, padding: Padding) -> np.
 
 
 def avg_pool_adjoint(g: np.ndarray, size: Pair, window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
-    """Gradient of avg_pool: g / (kh * kw) to every place of its window. (N, H', W', C) -> (N, *size, C)."""
+    """The gradient of avg_pool: g (N, H', W', C) -> (N, *size, C).
+
+    Each entry of g, divided by kh * kw, is added everywhere in its window.
+    """
     places = _places(size, window, stride, padding)
     gx = _empty_or_zeros(g, size, window, stride, padding)
     tiles = _tiles(window, stride, padding)
@@ -125,46 +137,45 @@ def avg_pool_adjoint(g: np.ndarray, size: Pair, window: Pair, stride: Pair, padd
     return gx
 
 
-def _output_shape(shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding) -> tuple[int, ...]:
-    sizes = (_outputs(*args) for args in zip(shape[1:3], window, stride, padding, strict=True))
-    return (shape[0], *sizes, shape[3])
-
-
-def _outputs(size: int, window: int, stride: int, padding: Pair) -> int:
-    return (size + sum(padding) - window) // stride + 1
+def _output_shape(shape: Shape, window: Pair, stride: Pair, padding: Padding) -> Shape:
+    return (shape[0], *output_size((shape[1], shape[2]), window, stride, padding), shape[3])
 
 
 @lru_cache(maxsize=256)
 def _places(size: Pair, window: Pair, stride: Pair, padding: Padding) -> Places:
-    """For each window position, row-major: the outputs that have it inside the map, and where in the map it is."""
-    rows, columns = (_axis(*args) for args in zip(size, window, stride, padding, strict=True))
+    """For each position in the window, row by row: the output pixels that have it inside the map, and where it is."""
+    outputs = output_size(size, window, stride, padding)
+    down, across = (_axis(*args) for args in zip(size, window, stride, padding, outputs, strict=True))
     every = slice(None)
-    return [((every, o, p), (every, i, j)) for o, i in rows for p, j in columns]
+    return [((every, p, q), (every, y, x)) for p, y in down for q, x in across]
 
 
-def _axis(size: int, window: int, stride: int, padding: Pair) -> list[tuple[slice, slice]]:
+def _axis(size: int, window: int, stride: int, padding: Pair, outputs: int) -> list[tuple[slice, slice]]:
+    """`_places` of one axis."""
     pairs = []
-    for offset in range(window):
-        shift = offset - padding[0]  # output o meets the map at o * stride + shift, if 0 <= that < size
+    for i in range(window):
+        shift = i - padding[0]  # output p has this position at p * stride + shift, if that is from 0 to size - 1
         first = max(0, -(shift // stride))  # ceil(-shift / stride)
-        stop = min(_outputs(size, window, stride, padding), (size - 1 - shift) // stride + 1)
+        stop = min(outputs, (size - 1 - shift) // stride + 1)
         stop = max(first, stop)
         start = first * stride + shift
         pairs.append((slice(first, stop), slice(start, start + (stop - first) * stride, stride)))
     return pairs
 
 
-def _padded(padding: Padding) -> bool:
-    return padding != ((0, 0), (0, 0))
-
-
 def _tiles(window: Pair, stride: Pair, padding: Padding) -> bool:
-    """Whether windows neither overlap nor leave gaps nor pass the border: a gradient is written once, not summed."""
-    return window == stride and not _padded(padding)
+    """Whether windows tile the map: they neither overlap, nor leave gaps between them, nor reach into padding.
+
+    Then each entry of the map is in one window at most, and a gradient is written once instead of summed.
+    """
+    return window == stride and padding == NO_PADDING
 
 
 def _empty_or_zeros(g: np.ndarray, size: Pair, window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
-    """A gradient of the map: zeros, or only the rows and columns that no window of a tiling reaches."""
+    """An array for the gradient of the map, (N, *size, C), with zeros where nothing else will write.
+
+    Where windows tile the map, these are the rows and columns beyond the last window; otherwise it is all of the array.
+    """
     shape = (g.shape[0], *size, g.shape[3])
     if not _tiles(window, stride, padding):
         return np.zeros(shape, g.dtype)
@@ -175,6 +186,6 @@ def _empty_or_zeros(g: np.ndarray, size: Pair, window: Pair, stride: Pair, paddi
 
 
 def _blocks(x: np.ndarray) -> Iterator[slice]:
-    """Slices of the batch, each of about BLOCK bytes."""
-    step = max(1, BLOCK * len(x) // max(1, x.nbytes))
+    """Slices of the batch, each of about BLOCK_BYTES."""
+    step = max(1, BLOCK_BYTES * len(x) // max(1, x.nbytes))
     return (slice(n, n + step) for n in range(0, len(x), step))

@@ -1,4 +1,4 @@
-"""Scatter-add: the adjoint of x[index] for every index NumPy takes."""
+"""Scatter-add: the adjoint of x[index], for every index that NumPy takes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import numpy as np
 
 
 def scatter(values: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros of `shape` with `values`, shaped like x[index], added at `index`: (x[index].shape) -> shape.
+    """Zeros of `shape`, with `values` added at `index`. For an x of that shape, `values` has the shape of x[index].
 
-    What an index names several times is summed, in the order of `values`, in their dtype.
+    If the index names an entry several times, its values are summed in their order and in their dtype.
     """
     entries = index if isinstance(index, tuple) else (index,)
     kinds = [_kind(entry) for entry in entries]
     out = np.zeros(shape, values.dtype)
-    if "i" not in kinds:  # slices, ints and masks name no entry twice
+    if "i" not in kinds:  # slices, ints and masks name each entry once at most
         out[index] = values
         return out
     if len(shape) == 1:
         np.add.at(out, index, values)
         return out
-    # np.add.at is fast for flat arrays alone. The flat positions are those of a map of consecutive numbers, indexed
-    # like x; the axes that the index does not reach ride along as rows.
+    # np.add.at is fast for flat arrays only, so this computes where each value goes in the flat result. The index
+    # reaches the leading axes only and takes the others whole: it picks rows of `columns` entries. To find which rows
+    # it picks, it is applied to an array of the rows' numbers.
     reached = sum({"b": np.ndim(e), "n": 0}.get(k, 1) for e, k in zip(entries, kinds, strict=True))
     if "." in kinds:
         reached = len(shape)
@@ -35,7 +36,7 @@ def scatter(values: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarra
 
 
 def _kind(entry: Any) -> str:
-    """What an entry of an index is: "i" integer array, "b" mask, "n" None, "." ellipsis, "s" a slice or an int."""
+    """What an entry of an index is: "i" an integer array, "b" a mask, "n" None, "." an ellipsis, "s" a slice or int."""
     if entry is None:
         return "n"
     if entry is Ellipsis:

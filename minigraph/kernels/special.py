@@ -1,6 +1,7 @@
 """Elementwise functions whose plain formula overflows, loses digits, or is slow.
 
-None warns on finite input. Arrays are walked in chunks that stay in cache, the third level's, between the steps.
+None of them warns on finite input. Each takes several steps over its arrays, so it walks them in chunks that stay in
+the third-level cache from one step to the next.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ import numpy as np
 
 from .memory import empty
 
-CHUNK = 1 << 21  # bytes of each operand: shorter ones make threads wait for the interpreter more often
+CHUNK_BYTES = 1 << 21  # of each array; with smaller chunks, threads wait more often for Python's global lock
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + e^-x), any shape; small values to full relative accuracy."""
+    """1 / (1 + e^-x), any shape. Small results have full relative accuracy too."""
 
     def step(x: np.ndarray, y: np.ndarray) -> None:
         np.negative(x, out=y)
-        np.exp(y, out=y)  # inf far to the left, which the reciprocal takes to 0
+        np.exp(y, out=y)  # far to the left this is inf, whose reciprocal is 0
         y += 1
         np.reciprocal(y, out=y)
 
@@ -28,9 +29,10 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def silu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(y, s): y = x s within a rounding of x, s = 1 / (1 + e^-x) within a rounding of 1; any shape.
+    """(y, s) with s = 1 / (1 + e^-x) and y = x s, any shape.
 
-    s is computed as (1 + tanh(x / 2)) / 2, in 0.6 of the time of the exponential.
+    s is computed as (1 + tanh(x / 2)) / 2, which takes 0.6 of the time of the exponential. Its error is a rounding of
+    1, not of s, and that of y is a rounding of x.
     """
 
     def step(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:
@@ -45,7 +47,7 @@ def silu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def silu_grad(g: np.ndarray, y: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """g times the slope of silu, s + x s (1 - s) = s + y (1 - s), from what `silu` returned."""
+    """g times the derivative of silu, s + x s (1 - s) = s + y (1 - s), with the y and s that `silu` returned."""
 
     def step(g: np.ndarray, y: np.ndarray, s: np.ndarray, gx: np.ndarray) -> None:
         np.subtract(1, s, out=gx)
@@ -57,10 +59,10 @@ def silu_grad(g: np.ndarray, y: np.ndarray, s: np.ndarray) -> np.ndarray:
 
 
 def gate(x: np.ndarray, mask: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """x where `mask`, an array of bools, else 0, shapes broadcast. `out` may be x.
+    """x where `mask` is true, else 0. `mask` is an array of bools, the shapes broadcast, and `out` may be x.
 
-    numpy.where branches at every entry. This is a product of x's bits with 1 or 0, ten times as fast, which, unlike
-    x * mask, is 0 also where x is infinite or NaN.
+    This multiplies the bits of x, taken as an integer, by 1 or 0. It is ten times as fast as numpy.where, which
+    branches at every entry. Unlike x * mask it also gives 0 where x is infinite or NaN.
     """
     bits = np.dtype(f"i{x.itemsize}")
     if out is None:
@@ -83,9 +85,9 @@ def softplus(x: np.ndarray) -> np.ndarray:
 
 
 def gelu(x: np.ndarray, approximate: bool = False) -> np.ndarray:
-    """x Phi(x) with the normal distribution Phi(x) = (1 + erf(x / sqrt 2)) / 2 (Hendrycks & Gimpel 2016), any shape.
+    """x Phi(x), with the normal distribution Phi(x) = (1 + erf(x / sqrt 2)) / 2 (Hendrycks & Gimpel 2016); any shape.
 
-    `approximate`: their tanh form, Phi(x) = (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3).
+    With `approximate` it is their tanh form, Phi(x) = (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3).
     """
 
     def step(x: np.ndarray, y: np.ndarray) -> None:
@@ -94,7 +96,7 @@ def gelu(x: np.ndarray, approximate: bool = False) -> np.ndarray:
             np.multiply(x, x, out=y)
             y *= 0.044715 * c
             y += c
-            y *= x  # u, infinite where x^3 is
+            y *= x  # u; it is infinite where x^3 is
             np.tanh(y, out=y)
         else:
             np.multiply(x, 0.5**0.5, out=y)
@@ -107,15 +109,17 @@ def gelu(x: np.ndarray, approximate: bool = False) -> np.ndarray:
 
 
 def erf(x: np.ndarray) -> np.ndarray:
-    """The error function 2 / sqrt(pi) * integral of e^-t^2 from 0 to x, any shape; within 3e-16, or 1e-7 in float32.
+    """The error function 2 / sqrt(pi) * integral of e^-t^2 from 0 to x, any shape, within 3e-16, or 1e-7 in float32.
 
-    erf(x) = 1 - e^-w = -expm1(-w) for x >= 0, with w = -log erfc(x) = x (c + x r(x)) and c = 2 / sqrt(pi): a
-    smooth r, nearly constant, that a polynomial approximates; the form keeps relative accuracy near 0.
+    For x >= 0, erf(x) = 1 - e^-w = -expm1(-w) with w = -log erfc(x). Near 0, w is close to c x with c = 2 / sqrt(pi),
+    so it is written as w = x (c + x r(x)). The function r is smooth and nearly constant, and a polynomial approximates
+    it. This form keeps the relative accuracy near 0. erf is odd, so the sign of x is put back at the end.
     """
     return _apply(_erf, x)[0]
 
 
 def _erf(x: np.ndarray, y: np.ndarray) -> None:
+    """y[...] = erf(x); y may be x."""
     end, c, coefficients = _erf_series(x.dtype)
     z, u, w = (empty(x.shape, x.dtype) for _ in range(3))
     np.abs(x, out=z)
@@ -123,7 +127,7 @@ def _erf(x: np.ndarray, y: np.ndarray) -> None:
     np.multiply(z, 2 / end, out=u)
     u -= 1
     w.fill(coefficients[-1])
-    for a in coefficients[-2::-1]:  # Horner: r
+    for a in coefficients[-2::-1]:  # Horner's scheme for r
         w *= u
         w += a
     w *= z
@@ -137,10 +141,14 @@ def _erf(x: np.ndarray, y: np.ndarray) -> None:
 
 @functools.cache
 def _erf_series(dtype: np.dtype) -> tuple[float, float, list[float]]:
-    """(end, c, the coefficients of r in powers of u = 2 x / end - 1), erf(end) being 1 to the dtype's last digit.
+    """(end, c, the coefficients of the polynomial for r, in powers of u = 2 x / end - 1).
 
-    Interpolated at Chebyshev points from values of 60 digits, by a series of positive terms:
-    integral of e^-t^2 from 0 to x = e^-x^2 (x + 2 x^3 / 3 + 4 x^5 / 15 + 8 x^7 / 105 + ...), which tends to 1 / c.
+    At x = end and beyond, erf is 1 to the last digit of the dtype. The polynomial interpolates r at Chebyshev points,
+    where r is computed to 60 digits. The integral in it comes from a series of positive terms,
+
+        integral of e^-t^2 from 0 to x = e^-x^2 (x + 2 x^3 / 3 + 4 x^5 / 15 + 8 x^7 / 105 + ...),
+
+    and it tends to 1 / c for large x, which gives c.
     """
     import decimal
 
@@ -167,11 +175,14 @@ def _erf_series(dtype: np.dtype) -> tuple[float, float, list[float]]:
 
 
 def _apply(step: Callable[..., None], *arrays: np.ndarray, results: int = 1) -> list[np.ndarray]:
-    """The arrays that `step(*chunks, *chunks of the results)` fills in, chunk by chunk. Integers count as float64."""
+    """New arrays of the shape of the first one, filled in chunk by chunk by `step(*inputs, *results)`.
+
+    Integers are taken as float64.
+    """
     arrays = tuple(a if a.dtype.kind == "f" else a.astype(float) for a in map(np.asarray, arrays))
     out = [empty(arrays[0].shape, arrays[0].dtype) for _ in range(results)]
     flat = [np.ascontiguousarray(a).reshape(-1) for a in (*arrays, *out)]
-    size = CHUNK // out[0].itemsize
+    size = CHUNK_BYTES // out[0].itemsize
     with np.errstate(over="ignore"):
         for i in range(0, out[0].size, size):
             step(*(a[i : i + size] for a in flat))

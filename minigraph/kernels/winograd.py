@@ -1,44 +1,73 @@
-"""Winograd convolution: fewer multiplications, for stride 1 and kernels of 2 to 4 a side.
+"""Winograd convolution: fewer multiplications, for stride 1 and kernels of 2 to 4 taps a side.
 
-In one dimension, F(m, r) computes m outputs of a correlation with r weights from a = m + r - 1 inputs d with a
-multiplications instead of m r (Winograd 1980; for networks Lavin & Gray, 2016):
+**One dimension.** A *tile* is m neighbouring outputs of a correlation with r weights:
 
-    y = A^T [(G w) * (B^T d)],      A: (a, m)   G: (a, r)   B: (a, a)
+    y[p] = sum over i < r of d[p + i] w[i]      for p < m
 
-In two dimensions each side gets its own: Y = A^T [(G w G^T) * (B^T d B)] A. A map is cut into tiles of m x m outputs,
-whose inputs overlap by r - 1. With channels, the product at each of the a x a points is a sum over channels: one matrix
-product for all tiles.
+It depends on a = m + r - 1 inputs d, and takes m r multiplications if computed like this. The Cook-Toom algorithm needs
+only a of them, each between a sum of inputs and a sum of weights. It is called F(m, r) (Winograd 1980; for networks
+Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks"):
 
-For the T tiles of a whole side together, B^T and A become matrices with a block of a rows for each tile, set where the
-tile lies on the map:
+    y = A^T [(G w) * (B^T d)]      with matrices A (a, m), G (a, r), B (a, a), and * entry by entry
 
-    P: (T a, H)     B^T at rows t a, columns t m - padding; columns beside the map meet zeros only, and are dropped
-    S: (T a, Ho)    A   at rows t a, columns t m;           columns beside the map are outputs that nobody wants
+For example F(2, 3), with 4 multiplications instead of 6:
 
-so neither the overlap of tiles, nor padding, nor a tile that the border cuts takes a copy of the map:
+    m0 = (d2 - d0) (-w0)                        y0 = m0 + m1 + m2
+    m1 = (d1 + d2) (w0 + w1 + w2) / 2           y1 = m1 - m2 + m3
+    m2 = (d2 - d1) (w0 - w1 + w2) / 2
+    m3 = (d3 - d1) w2
 
-    V = P x P^T             the map at the points      (Th a, Tw a, C)
-    U = G w G^T                                        (a, a, C, K)
-    M[p] = V[p] @ U[p]      for each point p: (tiles, C) @ (C, K)
-    y = S^T M S             back to a map              (Ho, Wo, K)
+The weights are taken for the coefficients of a polynomial, and each of the a products belongs to a *point* at which
+that polynomial is evaluated (see `cook_toom`). In the example the points are 0, 1, -1 and infinity.
 
-Every step is linear, so the gradients are the transposed steps in reverse order, and they share Q:
+**Two dimensions.** The same is done down and across. A tile of outputs Y comes from a x a inputs d, and there are a x a
+points, each a pair z = (zh, zw) of a point down and a point across:
+
+    Y = A^T [(G w G^T) * (B^T d B)] A
+
+With C channels in and K channels out, the product at a point becomes a sum over the C channels. For all tiles together
+it is then a matrix product, (tiles, C) @ (C, K), which BLAS computes. The more channels there are, the less the
+transforms by A, B and G cost beside these products.
+
+**A whole map.** The inputs of neighbouring tiles overlap by r - 1. In order not to copy them, the transforms take the
+whole side of the map at once. With T tiles along a side (Th down, Tw across), their matrices have a rows for each of
+the tiles t:
+
+    P (T a, H)       B^T in the rows from t a and the columns from t m - padding
+    S (T a, H')      A in the rows from t a and the columns from t m
+
+Columns beyond the map are cut off: for P they would meet the zeros of the padding, for S they would be outputs that do
+not exist. So neither the overlap, nor padding, nor a tile that the border cuts needs a copy of the map:
+
+    V = P x P^T                the map at the points            (Th a, Tw a, C)
+    U = G w G^T                the weights at the points        (a, a, C, K)
+    M[z] = V[z] @ U[z]         for each point z                 (tiles, C) @ (C, K)
+    y = S^T M S                the outputs                      (H', W', K)
+
+Each step is linear, so the gradients are the transposed steps in reverse order. Both begin with Q:
 
     Q = S g S^T
-    input:   D[p] = Q[p] @ U[p]^T,    gx = P^T D P
-    weight:  gU[p] = V[p]^T @ Q[p],   gw = G^T gU G
-    bias:    the sum of Q over the tiles, at the point where the forward adds it (ONE)
+    input:   D[z] = Q[z] @ U[z]^T,    gx = P^T D P
+    weight:  gU[z] = V[z]^T @ Q[z],   gw = G^T gU G
+    bias:    the sum of Q over the tiles, at the point where the forward adds the bias (POINT_ONE)
 
-P and S are banded, and multiplied band by band, all bands of a height in one call: more multiplications than tile by
-tile, but in products that BLAS does faster than NumPy could copy the tiles out of the map and back. The images are
-taken a block at a time: down (P x) for all rows of points, then across, multiplied and back across for a few rows at a
-time, then back down. All blocks of a shape do the same products in the same memory, so their views are made once, as a
-list of steps.
+**How it is computed.**
 
-The error, as the largest difference over the largest value, with r = 3 and 64 channels, in float32: 7e-7 for m = 2,
-3e-6 for m = 3 and 4, 1.2e-5 for m = 5 and 6 (im2col: 9e-7); in float64 less than 2.2e-14. An infinity or a NaN in the
-map or the bias makes NaN of every output that shares a band with it, in both directions; one in g, of its channel of
-the gradient of the bias.
+- P and S are zero except near a diagonal. A *band* is a few neighbouring rows of such a matrix, with only the columns
+  where they are not zero. The matrices are multiplied band by band, many bands in one call. That takes more
+  multiplications than tile by tile, but BLAS does them in less time than NumPy needs to copy the tiles out of the map
+  and back.
+- A `Plan` has the tiles of a shape and their matrices, cut into bands. It is made once for each shape.
+- The images are taken a *block* at a time, so that the arrays stay in cache. A block goes down first (P x, called
+  `half` because half of the transform is done), for all rows of points. Then the points are taken a *slab* at a time, a
+  few rows of them: across (half P^T), products, and back across (M S). At the end the block goes back down (S^T ...).
+- All blocks of a shape use the same memory (`Workspace`), so the views for their products are made once and kept, as a
+  list of `Step`.
+
+**Errors.** The largest error over the largest value, with r = 3 and 64 channels in float32, is 7e-7 for m = 2, 3e-6 for
+m = 3 and 4, and 1.2e-5 for m = 5 and 6 (im2col: 9e-7). In float64 it is less than 2.2e-14. An infinity or a NaN in the
+map or the bias makes every output NaN that shares a band with it both down and across, because 0 times either is NaN.
+One in g makes the gradient of the bias NaN in its channel.
 """
 
 from __future__ import annotations
@@ -47,59 +76,78 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from .blas import panel_pieces, panels, pieces, product
+from .blas import in_pieces, panels, panels_in_pieces, product
 from .memory import Workspace, empty
+from .window import Padding, Pair, Shape, output_size
 
-Pair = tuple[int, int]
-Shape = tuple[int, ...]
-Padding = tuple[Pair, Pair]
-Step = tuple[np.ufunc, np.ndarray, np.ndarray, np.ndarray]  # f(a, b, out)
+Step = tuple[np.ufunc, np.ndarray, np.ndarray, np.ndarray]  # a call f(a, b, out), with its views ready
 Matrix = list[list[Fraction]]
-# Rows of a banded matrix, as bands that one product takes together: which rows; the first column of the first band, and
-# how many columns further right each next one begins; the bands (count, height, width). Other entries are zero.
-Bands = list[tuple[slice, int, int, np.ndarray]]
 
-POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-1/2", "-2", "1/2")))  # of the orders tried, the least error
-ONE = POINTS.index(Fraction(1))  # there A is 1 for every output: what is added at this point is added to all of them
-# (F(1, 2) has no such point, but its row 1, infinity, is 1 as well)
-LARGEST = len(POINTS) + 1  # the largest a = m + r - 1: the points, and infinity
-PIECE, CALL = 64, 128  # what a product and a call cost beside it, in entries of a band: from trials of W1 and W2
-MOST = 32  # bands in a call, so that a plan's time grows with the side of the map, not with its square
-GROUP = 1 << 21  # bytes at the points that are taken together: most of them stay in the second-level cache
-TILES = 128  # in a block of images: more leave the second-level cache, fewer are thin products
+# The points that F(m, r) evaluates at, apart from infinity: the first m + r - 2. Of the orders tried, this one has the
+# least error.
+POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-1/2", "-2", "1/2")))
+MAX_POINTS = len(POINTS) + 1  # the largest a = m + r - 1, with infinity
+# The index of the point 1. There A is 1 for every output, so a bias that is added at the point (1, 1) is added to all
+# outputs of the tile. (F(1, 2) has the points 0 and infinity only, but its A is 1 at both.)
+POINT_ONE = POINTS.index(Fraction(1))
+
+# What a band and a call cost beside the entries of the bands, in units of one entry. They were found by trial on the
+# training steps W1 and W2 of benchmarks/.
+BAND_COST, CALL_COST = 64, 128
+MAX_BANDS = 32  # in a call; without a limit, making a plan takes time that grows with the square of the map's side
+SLAB_BYTES = 1 << 21  # of a slab of rows of points, most of which then stays in the second-level cache
+BLOCK_TILES = 128  # in a block of images; more do not stay in the second-level cache, fewer make BLAS slow
+
+
+class BandCall(NamedTuple):
+    """The bands of a matrix that one call of np.matmul takes together: bands of the same size at even distances."""
+
+    rows: slice  # of the matrix: those of the first band, then those of the next, and so on
+    first: int  # the first column of the first band
+    step: int  # how many columns further to the right each next band begins
+    bands: np.ndarray  # (count, height, width)
+
+
+Bands = list[BandCall]  # a whole matrix; its entries outside all bands are zero
 
 
 def cook_toom(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
-    """A (a, m), B (a, a) and G (a, r) of F(m, r), a = m + r - 1 <= LARGEST, exactly.
+    """The exact A (a, m), B (a, a) and G (a, r) of F(m, r); a = m + r - 1 is at most MAX_POINTS.
 
-    Multiplying a polynomial of degree < m by one of degree < r is multiplying their values at a points, one of them
-    infinity (the leading coefficient), and interpolating (Lagrange). A and G evaluate; the transpose of this bilinear
-    map is the correlation, and turns the interpolation into B. Lagrange's denominators go into G: then A and B hold
-    dyadic fractions only, which floats hold exactly.
+    The product of two polynomials with m and r coefficients has a coefficients. To compute it, evaluate both at a
+    points, multiply the values, and interpolate (Lagrange). One of the points is infinity, where the value of a
+    polynomial is its leading coefficient. The matrices A and G evaluate, and B interpolates:
+
+        coefficients of the product = B [(G w) * (A v)]
+
+    For given w this is a linear map of v, and its transpose is the correlation with w: y = A^T [(G w) * (B^T d)].
+    Lagrange's denominators are moved from B to G. Then all entries of A and B are integers over powers of 2, which
+    floats hold exactly.
     """
     a = m + r - 1
     points = POINTS[: a - 1]
     infinity = [Fraction(0)]
-    A = [[p**i for i in range(m)] for p in points] + [infinity * (m - 1) + [Fraction(1)]]
-    G = [[p**i for i in range(r)] for p in points] + [infinity * (r - 1) + [Fraction(1)]]
+    A = [[point**p for p in range(m)] for point in points] + [infinity * (m - 1) + [Fraction(1)]]
+    G = [[point**i for i in range(r)] for point in points] + [infinity * (r - 1) + [Fraction(1)]]
     columns = []
-    for k, p in enumerate(points):
-        others = points[:k] + points[k + 1 :]
+    for z, point in enumerate(points):
+        others = points[:z] + points[z + 1 :]
         columns.append([*_from_roots(others), Fraction(0)])
         denominator = Fraction(1)
-        for q in others:
-            denominator *= p - q
-        G[k] = [v / denominator for v in G[k]]
+        for other in others:
+            denominator *= point - other
+        G[z] = [v / denominator for v in G[z]]
     columns.append(_from_roots(points))
     B = [list(row) for row in zip(*columns, strict=True)]
     return A, B, G
 
 
 def _from_roots(roots: tuple[Fraction, ...]) -> list[Fraction]:
-    """Coefficients of prod (x - root), lowest first."""
+    """The coefficients of the product of all (x - root), lowest power first."""
     c = [Fraction(1)]
     for root in roots:
         c = [low - root * high for low, high in zip([Fraction(0), *c], [*c, Fraction(0)], strict=True)]
@@ -107,11 +155,15 @@ def _from_roots(roots: tuple[Fraction, ...]) -> list[Fraction]:
 
 
 class Plan:
-    """The tiles of a map (H, W) and their matrices; those of its two sides come in pairs."""
+    """The tiles of a map (H, W) and their matrices.
+
+    Most attributes are pairs, for down and across: the `size` of the map, the numbers of its `outputs` and `tiles`, the
+    number `a` of points of a tile, and the matrices P, P^T, S and S^T in bands. G is one matrix for both sides.
+    """
 
     def __init__(self, size: Pair, kernel: Pair, padding: Padding, tile: Pair, dtype: np.dtype):
         self.size, self.dtype = size, dtype
-        self.outputs = tuple(n + sum(p) - r + 1 for n, p, r in zip(size, padding, kernel, strict=True))
+        self.outputs = output_size(size, kernel, (1, 1), padding)
         self.tiles = tuple(-(-o // m) for o, m in zip(self.outputs, tile, strict=True))
         self.a = tuple(m + r - 1 for m, r in zip(tile, kernel, strict=True))
         sides = zip(size, self.outputs, padding, self.tiles, tile, kernel, strict=True)
@@ -120,15 +172,15 @@ class Plan:
         self.G = np.kron(*G).astype(dtype)  # vec(G w G^T) = kron(G, G) vec(w)
 
     def blocks(self, n: int, channels: int) -> list[tuple[slice, int, int]]:
-        """n images in blocks of about TILES tiles: those of one size, then the one left over.
+        """Cut n images into blocks of about BLOCK_TILES tiles: first blocks of one size, then one of those left over.
 
-        Each as (which images, how many a block, how many rows of points at a time: about GROUP bytes). The rows are the
-        same for both, so that the smaller block needs no more memory.
+        Each entry is (which images, how many in a block, how many rows of points in a slab). A slab of the larger
+        blocks has about SLAB_BYTES. The smaller block has slabs of as many rows, and so it needs no more memory.
         """
         tiles = math.prod(self.tiles)
-        size = -(-n // max(1, round(n * tiles / TILES)))
+        size = -(-n // max(1, round(n * tiles / BLOCK_TILES)))
         row = size * tiles * self.a[1] * channels * self.dtype.itemsize
-        rows = -(-self.a[0] // max(1, round(self.a[0] * row / GROUP)))
+        rows = -(-self.a[0] // max(1, round(self.a[0] * row / SLAB_BYTES)))
         whole = n - n % max(1, size)
         runs = [(slice(0, whole), size, rows), (slice(whole, n), n - whole, rows)]
         return [run for run in runs if run[1]]
@@ -144,40 +196,40 @@ class Plan:
         """gw[...] = G^T gU G: (a, a, C, K) -> (r, r, C, K)."""
         product(self.G.T, gU.reshape(len(self.G), -1), out=gw.reshape(self.G.shape[1], -1))
 
-    def groups(self, rows: int) -> list[slice]:
-        """The rows of points, `rows` at a time."""
+    def slabs(self, rows: int) -> list[slice]:
+        """The rows of points of a tile, `rows` at a time."""
         return [slice(i, min(i + rows, self.a[0])) for i in range(0, self.a[0], rows)]
 
     def half(self, n: int, W: int, C: int) -> Shape:
-        """Of n maps (H, W, C) transformed down only: row i of tile t is [:, t, i]."""
+        """The shape of n maps transformed down only, (n, tiles down, a, W, C): [:, t, zh] is point zh of tile t."""
         return n, self.tiles[0], self.a[0], W, C
 
     def points(self, n: int, rows: int, C: int) -> Shape:
-        """Of n maps of C channels at `rows` rows of points: (rows, tiles, a, C).
+        """The shape of a slab, n maps of C channels at `rows` rows of points: (rows, tiles, a, C).
 
-        The tiles are along n, down and across. With row i of every tile together, those of a point (i, j) are evenly
-        spaced: a matrix (tiles, C) to BLAS.
+        The axis of tiles runs through all images, and in each down and across. In this order the entries of a point
+        (zh, zw), [zh, :, zw], are evenly spaced in memory, and BLAS can take them as a matrix (tiles, C).
         """
         return rows, n * math.prod(self.tiles), self.a[1], C
 
     def down(self, x: np.ndarray, matrix: Bands, half: np.ndarray) -> list[Step]:
-        """P x or S x: x (blocks, n, H, W, C) -> half, step by step with b[i] for block i."""
+        """Steps for half = P x or S x, with x (blocks, n, H, W, C): run them with b[i] in place of b for block i."""
         n, Th, ah, W, C = half.shape
         return _transform(x.reshape(len(x), n, -1, W * C), matrix, half.reshape(n, Th * ah, W * C))
 
     def across(self, half: np.ndarray, matrix: Bands, rows: slice, V: np.ndarray) -> list[Step]:
-        """half P^T or half S^T at some rows of points: half -> V (rows, tiles, a, C)."""
+        """Steps for V = half P^T or half S^T in the slab `rows`: half -> V (rows, tiles, a, C)."""
         n, Th, _, _, C = half.shape
         V = V.reshape(len(V), n, Th, -1, C).transpose(1, 2, 0, 3, 4)  # n Th rows (Tw aw) C
         return _transform(half, matrix, V, (slice(None), slice(None), rows))
 
     def across_adjoint(self, V: np.ndarray, matrix: Bands, rows: slice, half: np.ndarray) -> list[Step]:
-        """V S or V P at some rows of points: V (rows, tiles, a, C) -> half."""
+        """Steps for half = V S or V P in the slab `rows`: V (rows, tiles, a, C) -> half."""
         n, Th, _, _, C = half.shape
         return _transform(V.reshape(len(V), n, Th, -1, C), matrix, half[:, :, rows].transpose(2, 0, 1, 3, 4))
 
     def down_adjoint(self, half: np.ndarray, matrix: Bands, y: np.ndarray) -> list[Step]:
-        """S^T half or P^T half: half -> y (blocks, n, H, W, C), step by step with out[i] for block i."""
+        """Steps for y = S^T half or P^T half, with y (blocks, n, H, W, C): run them with out[i] for block i."""
         n, Th, ah, W, C = half.shape
         return _transform(half.reshape(n, Th * ah, W * C), matrix, y.reshape(len(y), n, -1, W * C))
 
@@ -189,125 +241,148 @@ plan = lru_cache(maxsize=256)(Plan)
 def _matrices(
     n: int, outputs: int, before: int, tiles: int, m: int, r: int, dtype: np.dtype
 ) -> tuple[Bands, Bands, Bands, Bands, np.ndarray]:
-    """P, P^T, S, S^T and G of one side, n long with `before` of padding."""
+    """P, P^T, S, S^T and G of one side: n entries of the map, with `before` of padding in front of them."""
     A, B, G = (np.array(x, np.float64) for x in cook_toom(m, r))
     P, S = (B.T.astype(dtype), tiles, m, before, n), (A.astype(dtype), tiles, m, 0, outputs)
     return _bands(*P), _bands(*P, transposed=True), _bands(*S), _bands(*S, transposed=True), G
 
 
 def _transform(x: np.ndarray, bands: Bands, out: np.ndarray, part: tuple[slice, ...] = ()) -> list[Step]:
-    """out[...] = matrix @ x[part] for a matrix in bands: x contiguous, (..., columns, n) -> (..., rows, n)."""
+    """Steps for out[...] = matrix @ x[part], for a matrix in bands and a contiguous x.
+
+    x (..., columns, n) -> out (..., rows, n). `part` takes some of the leading axes.
+    """
     *strides, line, entry = x.strides
     steps: list[Step] = []
     for rows, first, step, matrices in bands:
         count, height, width = matrices.shape
-        # What each band multiplies is a window of x. np.ndarray makes the view in a seventh of as_strided's time.
+        # Each band multiplies a window of x, `width` of its lines. np.ndarray makes this view in a seventh of the time
+        # that as_strided takes.
         shape = (*x.shape[:-2], count, width, x.shape[-1])
         windows = np.ndarray(shape, x.dtype, x, first * line, (*strides, step * line, line, entry))[part]
         target = out[..., rows, :].reshape(*out.shape[:-2], count, height, out.shape[-1])
-        steps.append((np.matmul, *pieces(matrices, windows, target)))
+        steps.append((np.matmul, *in_pieces(matrices, windows, target)))
     return steps
 
 
 def _multiply(V: np.ndarray, U: np.ndarray, M: np.ndarray) -> Step:
-    """M[i, :, j] = V[i, :, j] @ U[i, j] for each point: (rows, tiles, a, C), (rows, a, C, K) in panels."""
-    return (np.matmul, *panel_pieces(V.swapaxes(1, 2), U, M.swapaxes(1, 2)))
+    """The step M[zh, :, zw] = V[zh, :, zw] @ U[zh, zw] for each point of a slab.
+
+    V (rows, tiles, a, C), U (rows, a, C, K) in panels, M (rows, tiles, a, K).
+    """
+    return (np.matmul, *panels_in_pieces(V.swapaxes(1, 2), U, M.swapaxes(1, 2)))
 
 
 def _run(steps: Iterable[Step]) -> None:
+    """Do the steps in their order."""
     for ufunc, a, b, out in steps:
         ufunc(a, b, out)
 
 
-def _bands(block: np.ndarray, tiles: int, step: int, before: int, size: int, transposed: bool = False) -> Bands:
-    """The matrix (tiles a, size) with `block` (a, b) at row t a and column t step - before for each tile t, in bands.
+def _bands(
+    tile_matrix: np.ndarray, tiles: int, step: int, before: int, size: int, transposed: bool = False
+) -> Bands:
+    """The matrix of a whole side, P or S or its transpose, cut into bands of the height whose products cost least.
 
-    Or its transpose. It is never made as a whole: that would take the square of a long side. Of the heights that bands
-    may have, the one whose products cost least is taken.
+    P and S have tiles * a rows and `size` columns. For each tile t, they have `tile_matrix` (a, b) in the rows from t a
+    and the columns from t step - before. Columns outside the side are cut off. The matrix is never made as a whole, as
+    its size grows with the square of the side.
     """
-    n = size if transposed else tiles * len(block)
+    n = size if transposed else tiles * len(tile_matrix)
     heights = range(min(n, 6), min(n, 16) + 1)
-    cuts = (_cut(block, tiles, step, before, size, transposed, height) for height in heights)
-    return min(cuts, key=lambda bands: sum(_cost(*pieces.shape) for *_, pieces in bands))
+    cuts = (_bands_of_height(tile_matrix, tiles, step, before, size, transposed, height) for height in heights)
+    return min(cuts, key=lambda bands: sum(_cost(*call.bands.shape) for call in bands))
 
 
 def _cost(count: int, height: int, width: int) -> int:
-    """Of a call for `count` bands, in entries of their matrices; BLAS takes eight rows at a time."""
-    return CALL + count * (PIECE + -(-height // 8) * 8 * width)
+    """What a call for `count` bands costs, in units of one entry of a band. BLAS takes eight rows at a time."""
+    return CALL_COST + count * (BAND_COST + -(-height // 8) * 8 * width)
 
 
-def _cut(
-    block: np.ndarray, tiles: int, step: int, before: int, size: int, transposed: bool, height: int
+def _bands_of_height(
+    tile_matrix: np.ndarray, tiles: int, step: int, before: int, size: int, transposed: bool, height: int
 ) -> Bands:
-    """Bands of `height` rows and the rows left over; neighbours share a call where that costs less: see `Bands`."""
-    a, b = block.shape
-    n, m = (size, tiles * a) if transposed else (tiles * a, size)
-    groups: list[list[tuple[int, np.ndarray]]] = []  # of (first column, band)
-    cost = 0  # of the last group
+    """The matrix of `_bands` in bands of `height` rows, and a last one of the rows left over.
+
+    A band joins the call of the bands above it if that costs no more than a call of its own.
+    """
+    a, b = tile_matrix.shape
+    n, columns = (size, tiles * a) if transposed else (tiles * a, size)
+    calls: list[list[tuple[int, np.ndarray]]] = []  # for each call its bands, as (first column, band)
+    cost = 0  # of the last call
     for start in range(0, n, height):
         stop = min(start + height, n)
         if transposed:
             low, high = max(0, (start + before - b) // step + 1), min(tiles, (stop - 1 + before) // step + 1)
-            piece, left = _piece(block, step, before, low, high, start, stop).T, low * a
+            part, left = _submatrix(tile_matrix, step, before, low, high, start, stop).T, low * a
         else:
             low, high = start // a, -(-stop // a)
             left, right = max(0, low * step - before), min(size, (high - 1) * step - before + b)
-            piece = _piece(block, step, before, low, high, left, right)[start - low * a : stop - low * a]
-        (used,) = np.nonzero(piece.any(0))
+            part = _submatrix(tile_matrix, step, before, low, high, left, right)[start - low * a : stop - low * a]
+        (used,) = np.nonzero(part.any(0))
         some = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0)
-        band = [(min(left, m) + some.start, piece[:, some])]
-        if groups and len(groups[-1]) < MOST and stop - start == height:
-            joined = [*groups[-1], *band]
-            if (together := _group_cost(joined, m)) <= cost + _group_cost(band, m):
-                groups[-1], cost = joined, together
+        band = [(min(left, columns) + some.start, part[:, some])]
+        if calls and len(calls[-1]) < MAX_BANDS and stop - start == height:
+            joined = [*calls[-1], *band]
+            if (together := _call_cost(joined, columns)) <= cost + _call_cost(band, columns):
+                calls[-1], cost = joined, together
                 continue
-        groups.append(band)
-        cost = _group_cost(band, m)
+        calls.append(band)
+        cost = _call_cost(band, columns)
     bands, start = [], 0
-    for group in groups:
-        first, apart, width = _spacing(group, m)
-        stack = np.zeros((len(group), len(group[0][1]), width), block.dtype)
-        for k, (left, piece) in enumerate(group):
+    for call in calls:  # lay its bands out at even distances
+        first, apart, width = _spacing(call, columns)
+        stack = np.zeros((len(call), len(call[0][1]), width), tile_matrix.dtype)
+        for k, (left, part) in enumerate(call):
             at = left - first - k * apart
-            stack[k, :, at : at + piece.shape[1]] = piece
-        stop = min(start + len(group) * height, n)
-        bands.append((slice(start, stop), first, apart, stack))
+            stack[k, :, at : at + part.shape[1]] = part
+        stop = min(start + len(call) * height, n)
+        bands.append(BandCall(slice(start, stop), first, apart, stack))
         start = stop
     return bands
 
 
-def _group_cost(group: list[tuple[int, np.ndarray]], size: int) -> int:
-    return _cost(len(group), len(group[0][1]), _spacing(group, size)[2])
+def _call_cost(call: list[tuple[int, np.ndarray]], columns: int) -> int:
+    """`_cost` of a call for bands that are given as (first column, band)."""
+    return _cost(len(call), len(call[0][1]), _spacing(call, columns)[2])
 
 
-def _spacing(group: list[tuple[int, np.ndarray]], size: int) -> tuple[int, int, int]:
-    """(first, step, width) of the narrowest evenly spaced ranges of columns, one around each band."""
-    last = len(group) - 1
+def _spacing(call: list[tuple[int, np.ndarray]], columns: int) -> tuple[int, int, int]:
+    """(first, step, width): band k lies within `width` columns from first + k step on, for the smallest such width."""
+    last = len(call) - 1
     ranges = []
-    for step in range((group[-1][0] - group[0][0]) // max(1, last) + 2):
-        first = min(left - k * step for k, (left, _) in enumerate(group))
-        width = max(left + piece.shape[1] - k * step for k, (left, piece) in enumerate(group)) - first
-        if first >= 0 and first + last * step + width <= size:  # as for step 0 it is
+    for step in range((call[-1][0] - call[0][0]) // max(1, last) + 2):
+        first = min(left - k * step for k, (left, _) in enumerate(call))
+        width = max(left + part.shape[1] - k * step for k, (left, part) in enumerate(call)) - first
+        if first >= 0 and first + last * step + width <= columns:  # step 0 always passes
             ranges.append((width, first, step))
     width, first, step = min(ranges)
     return first, step, width
 
 
-def _piece(block: np.ndarray, step: int, before: int, first: int, last: int, left: int, right: int) -> np.ndarray:
-    """The rows of the tiles from `first` up to `last` and the columns from `left` up to `right` of that matrix."""
-    a, b = block.shape
-    piece = np.zeros((max(0, last - first), a, max(0, right - left)), block.dtype)
+def _submatrix(
+    tile_matrix: np.ndarray, step: int, before: int, first: int, last: int, left: int, right: int
+) -> np.ndarray:
+    """Of the matrix of `_bands`, the rows of the tiles from `first` to `last`, and the columns from `left` to `right`.
+
+    `last` and `right` are the first ones left out.
+    """
+    a, b = tile_matrix.shape
+    part = np.zeros((max(0, last - first), a, max(0, right - left)), tile_matrix.dtype)
     for t in range(first, last):
-        for q in range(b):
-            if left <= (column := t * step - before + q) < right:
-                piece[t - first, :, column - left] = block[:, q]
-    return piece.reshape(len(piece) * a, piece.shape[2])
+        for k in range(b):
+            if left <= (column := t * step - before + k) < right:
+                part[t - first, :, column - left] = tile_matrix[:, k]
+    return part.reshape(len(part) * a, part.shape[2])
 
 
 def forward(
     x: np.ndarray, w: np.ndarray, padding: Padding, tile: Pair, bias: np.ndarray | None = None
 ) -> np.ndarray:
-    """conv2d with stride 1: x (N, H, W, C), w (rh, rw, C, K), bias (K,) -> (N, Ho, Wo, K)."""
+    """conv2d with stride 1: x (N, H, W, C), w (rh, rw, C, K), bias (K,) -> (N, H', W', K).
+
+    `tile` is (outputs down, outputs across), each m with m + r - 1 <= MAX_POINTS.
+    """
     x = np.ascontiguousarray(x)
     p = plan(x.shape[1:3], w.shape[:2], padding, tile, x.dtype)
     y = empty((len(x), *p.outputs, w.shape[3]), x.dtype)
@@ -327,12 +402,14 @@ def forward(
 
 
 class _Forward:
-    """What `forward` does to a block of n images between the way down and the way back, and where."""
+    """The arrays of `forward` for a block of n images, and its steps between going down and going back down."""
 
     def __init__(self, p: Plan, n: int, rows: int, C: int, K: int, bias: bool):
         self.U, self.bias, self.half, self.half_y, room, room_y = _workspace.arrays(
             p.dtype,
-            (*p.a, *panels((C, K))),  # the first two lie at one place for every n
+            # U and bias come first and so lie at the same place for every n: what is written there for the first block
+            # also serves a last block of fewer images.
+            (*p.a, *panels((C, K))),
             (K,),
             p.half(n, p.size[1], C),
             p.half(n, p.outputs[1], K),
@@ -340,14 +417,14 @@ class _Forward:
             p.points(n, rows, K),
         )
         self.steps: list[Step] = []
-        for group in p.groups(rows):
-            few = slice(group.stop - group.start)
-            V, M = room[few], room_y[few]
-            self.steps += [*p.across(self.half, p.P[1], group, V), _multiply(V, self.U[group], M)]
-            if bias and group.start <= ONE < group.stop:
-                at_one = M[ONE - group.start, :, ONE]
+        for slab in p.slabs(rows):
+            height = slab.stop - slab.start
+            V, M = room[:height], room_y[:height]
+            self.steps += [*p.across(self.half, p.P[1], slab, V), _multiply(V, self.U[slab], M)]
+            if bias and slab.start <= POINT_ONE < slab.stop:
+                at_one = M[POINT_ONE - slab.start, :, POINT_ONE]
                 self.steps.append((np.add, at_one, self.bias, at_one))
-            self.steps += p.across_adjoint(M, p.St[1], group, self.half_y)
+            self.steps += p.across_adjoint(M, p.St[1], slab, self.half_y)
 
 
 def gradients(
@@ -360,9 +437,9 @@ def gradients(
     tile: Pair,
     bias: bool = False,
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """The gradients of `forward`: (gx if w is given, gw if x is given, gb if `bias`), else None.
+    """The gradients of `forward`, (gx, gw, gb): gx if w is given, gw if x is given, gb if `bias`, otherwise None.
 
-    V is computed again: to keep it from the forward takes 2.25 times the memory of x (m = 4).
+    V is computed again for gw. Keeping it from the forward would take 2.25 times the memory of x (with m = 4).
     """
     g = np.ascontiguousarray(g)
     p = plan(x_shape[1:3], w_shape[:2], padding, tile, g.dtype)
@@ -393,9 +470,10 @@ def gradients(
 
 
 class _Gradients:
-    """What `gradients` does to a block of n images between the ways down and the way back, and where.
+    """The arrays of `gradients` for a block of n images, and its steps between going down and going back down.
 
-    The `first` block begins the sums over images that the `later` ones add to.
+    The gradient of the weights is a sum over images. The steps of the `first` block write it, those of `later` blocks
+    add to it.
     """
 
     def __init__(self, p: Plan, n: int, rows: int, C: int, K: int, need_x: bool, need_w: bool, bias: bool):
@@ -403,7 +481,8 @@ class _Gradients:
         none: Shape = (0,)
         self.Ut, self.gU, self.gb, self.half, self.half_x, self.half_gx, room_Q, room, parts = _workspace.arrays(
             p.dtype,
-            (*p.a, *panels((K, C))) if need_x else none,  # the first three lie at one place for every n
+            # Ut, gU and gb come first and so lie at the same place for every n, see `_Forward`.
+            (*p.a, *panels((K, C))) if need_x else none,
             (*p.a, C, K) if need_w else none,
             (K,),
             p.half(n, p.outputs[1], K),
@@ -415,24 +494,24 @@ class _Gradients:
         )
         self.first: list[Step] = []
         self.later: list[Step] = []
-        for group in p.groups(rows):
-            few = slice(group.stop - group.start)
-            Q = room_Q[few]
-            steps = p.across(self.half, p.S[1], group, Q)
-            if bias and group.start <= ONE < group.stop:
-                at_one = Q[ONE - group.start, :, ONE]
+        for slab in p.slabs(rows):
+            height = slab.stop - slab.start
+            Q = room_Q[:height]
+            steps = p.across(self.half, p.S[1], slab, Q)
+            if bias and slab.start <= POINT_ONE < slab.stop:
+                at_one = Q[POINT_ONE - slab.start, :, POINT_ONE]
                 steps.append((np.matmul, np.ones(len(at_one), p.dtype), at_one, self.gb))
             if need_x:
-                D = room[few]
-                steps += [_multiply(Q, self.Ut[group], D), *p.across_adjoint(D, p.Pt[1], group, self.half_gx)]
+                D = room[:height]
+                steps += [_multiply(Q, self.Ut[slab], D), *p.across_adjoint(D, p.Pt[1], slab, self.half_gx)]
             self.first += steps
             self.later += steps
             if need_w:
-                V, part, gU = room[few], parts[few], self.gU[group]  # the gradient at the points has made way for x
-                to_V = p.across(self.half_x, p.P[1], group, V)
-                both = V.transpose(0, 2, 3, 1), Q.swapaxes(1, 2)  # (C, tiles) @ (tiles, K) a point
-                self.first += [*to_V, (np.matmul, *pieces(*both, gU))]
-                self.later += [*to_V, (np.matmul, *pieces(*both, part)), (np.add, gU, part, gU)]
+                V, part, gU = room[:height], parts[:height], self.gU[slab]  # D is no longer needed: V takes its memory
+                to_V = p.across(self.half_x, p.P[1], slab, V)
+                both = V.transpose(0, 2, 3, 1), Q.swapaxes(1, 2)  # (C, tiles) @ (tiles, K) for each point
+                self.first += [*to_V, (np.matmul, *in_pieces(*both, gU))]
+                self.later += [*to_V, (np.matmul, *in_pieces(*both, part)), (np.add, gU, part, gU)]
 
 
 _workspace = Workspace()

@@ -1,22 +1,24 @@
-"""Convolution (cross-correlation, as the field has it) over (N, H, W, C) maps.
+"""Convolution over (N, H, W, C) maps; in mathematics it is called cross-correlation, as the kernel is not flipped.
 
     y[n, p, q, k] = sum over i, j, c of x[n, p s + i d - pad, q s + j d - pad, c] w[i, j, c, k]
 
-is linear in x and in w. So are its two gradients, in (g, w) and in (x, g), and each of the three is an adjoint of the
-others: three primitives, closed under differentiation.
+(p, q) is the output pixel, (i, j) the tap of the kernel, s the stride and d the dilation. The function is linear in x
+and linear in w. Its two gradients are linear too, the one in g and w, the other in g and x, and the adjoints of each of
+the three functions are the other two. So three primitives whose rules call one another give derivatives of all orders.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..kernels import conv as kernel
+from ..kernels.window import Padding, Pair
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import as_array, astype
-from .window import Padding, Pair, check_map, output_size, padding_pairs, pair
+from .window import PaddingLike, PairLike, check_fits, check_map, padding_pairs, pair
 
 __all__ = ["conv2d", "conv_transpose2d"]
 
@@ -26,34 +28,36 @@ def conv2d(
     w: Any,
     b: Any = None,
     *,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
+    stride: PairLike = 1,
+    padding: PaddingLike = 0,
+    dilation: PairLike = 1,
     groups: int = 1,
-    algorithm: str | None = None,
+    algorithm: Literal["im2col", "winograd"] | None = None,
 ) -> Any:
     """2-D convolution: x (N, H, W, C), w (kh, kw, C // groups, K) -> (N, H', W', K).
 
     H' = floor((H + pads - dilation (kh - 1) - 1) / stride) + 1, and W' likewise.
 
     Args:
-        b: a bias (K,) to add; None for none. The result has the widest dtype of x, w and b.
+        x, w: floating maps and weights. The result has the widest dtype of x, w and b.
+        b: a bias (K,) to add, or None.
         stride, dilation: an int or a pair (vertical, horizontal).
-        padding: zeros around the map: an int, a pair, ((top, bottom), (left, right)), "valid" (none) or "same"
-            (H' = ceil(H / stride)).
-        groups: the channels are cut into this many groups, each convolved with its own K // groups filters.
-        algorithm: "im2col", "winograd", or None, the faster of them for the shape: see `minigraph.kernels.conv`.
-            Winograd has a larger error, in float32 up to 1.2e-5 of the largest output where im2col has 1e-6, and a NaN
-            or an infinity in the map spreads to outputs near it.
+        padding: zeros around the map: an int, a pair (vertical, horizontal), ((top, bottom), (left, right)), "valid"
+            for none, or "same" for H' = ceil(H / stride).
+        groups: the channels are cut into this many groups. Each group has K // groups filters of its own.
+        algorithm: "im2col", "winograd", or None for the faster of them for the shape, see `minigraph.kernels.conv`.
+            Winograd has a larger error: in float32 up to 1.2e-5 of the largest output, where im2col has 1e-6. It also
+            spreads a NaN or an infinity in the map to outputs near it.
 
     Raises:
-        ValueError: x that is not floating (N, H, W, C), shapes or channels that do not fit, a window larger than the
-            padded map, negative padding, weights that are not floating, an algorithm that cannot.
+        ValueError: x is not floating or has not the axes (N, H, W, C); w or b is not floating, or their shapes do not
+            fit; the window is larger than the padded map; an option has no such value; or the algorithm cannot do this
+            case.
     """
     x, w, *bias = _same_dtype("conv2d", x, w, *([] if b is None else [b]))
     geometry = _geometry("conv2d", x, w, stride, padding, dilation, groups)
     size, window = (x.shape[1], x.shape[2]), _extent(w, geometry["dilation"])
-    output_size("conv2d", size, window, geometry["stride"], geometry["padding"])
+    check_fits("conv2d", size, window, geometry["stride"], geometry["padding"])
     if x.shape[3] != w.shape[2] * groups:
         raise ValueError(
             f"conv2d: x has {x.shape[3]} channels on its last axis, w expects {w.shape[2] * groups} "
@@ -75,13 +79,13 @@ def _conv2d(x, w, b=None, **geometry):
 @_conv2d.vjp
 def _(g, _y, x, w, _b=None, **geometry):
     size, window = x.shape[1:3], w.shape[:2]
-    if type(g) is Tensor:  # to be differentiated in turn
+    if type(g) is Tensor:  # the gradients will be differentiated in turn
         return (
             lambda: _conv2d_input_grad(g, w, input_size=size, **geometry),
             lambda: _conv2d_weight_grad(x, g, kernel_size=window, **geometry),
             g,  # the engine sums it over the axes along which b was broadcast
         )
-    return lambda needed: kernel.conv2d_grads(  # what is done to g is done once for all
+    return lambda needed: kernel.conv2d_grads(  # all of them in one call, which transforms g once
         g, x if needed[1] else None, w if needed[0] else None, size, window, **geometry, bias=any(needed[2:])
     )
 
@@ -118,24 +122,27 @@ def conv_transpose2d(
     x: Any,
     w: Any,
     *,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    dilation: Any = 1,
+    stride: PairLike = 1,
+    padding: PaddingLike = 0,
+    output_padding: PairLike = 0,
+    dilation: PairLike = 1,
     groups: int = 1,
 ) -> Any:
-    """The adjoint of a convolution, or deconvolution: x (N, H, W, C), w (kh, kw, K // groups, C) -> (N, H', W', K).
+    """Transposed convolution: x (N, H, W, C), w (kh, kw, K // groups, C) -> (N, H', W', K).
 
-    w is that of the convolution (N, H', W', K) -> (N, H, W, C) whose gradient this is.
-    H' = (H - 1) stride - pads + dilation (kh - 1) + 1 + output_padding; with padding="same", H stride.
+    It is the adjoint of the convolution by w that takes (N, H', W', K) to (N, H, W, C), in other words that
+    convolution's gradient in its input. H' = (H - 1) stride - pads + dilation (kh - 1) + 1 + output_padding, or
+    H' = H stride with padding="same"; W' likewise.
 
     Args:
-        output_padding: rows and columns more at the bottom and right, fewer than the stride: a convolution with a
-            stride has the same output size for several input sizes, and this says which. None with padding="same".
+        output_padding: how many more rows and columns the result has at the bottom and at the right. A convolution with
+            a stride has the same output size for several input sizes; this says which of them is meant. It is smaller
+            than the stride, and 0 with padding="same".
         stride, padding, dilation, groups: those of the convolution; see `conv2d`.
 
     Raises:
-        ValueError: shapes or channels that do not fit, or a result of no size.
+        ValueError: x or w is no such array, shapes or channels do not fit, an option has no such value, output_padding
+            is not smaller than the stride, or the result would have no pixels.
     """
     name = "conv_transpose2d"
     x, w = _same_dtype(name, x, w)
@@ -167,17 +174,21 @@ def conv_transpose2d(
 
 
 def _transposed_size(n: int, k: int, axis: int, geometry: dict[str, Any]) -> int:
-    stride, dilation = geometry["stride"][axis], geometry["dilation"][axis]
-    return (n - 1) * stride + dilation * (k - 1) + 1 - sum(geometry["padding"][axis])
+    """The smallest size of a map from which a convolution with k taps makes n outputs, on one axis."""
+    stride, dilation, pads = (geometry[option][axis] for option in ("stride", "dilation", "padding"))
+    return int((n - 1) * stride + dilation * (k - 1) + 1 - sum(pads))
 
 
 def _extent(w: Any, dilation: Pair) -> Pair:
-    """The size of the window in the map: dilation (k - 1) + 1."""
+    """The size of the window in the map, dilation (k - 1) + 1 each way."""
     return dilation[0] * (w.shape[0] - 1) + 1, dilation[1] * (w.shape[1] - 1) + 1
 
 
 def _same_dtype(name: str, x: Any, *weights: Any) -> list[Any]:
-    """x and the weights, checked and in the widest of their floating dtypes; lists of numbers are taken in x's."""
+    """x and the weights as arrays of one dtype, the widest of theirs. Weights without a dtype, like lists, take x's.
+
+    Raises ValueError for an x that is no map, and for weights that are not floating.
+    """
     x = as_array(x)
     arrays = [x, *(as_array(v) if hasattr(v, "dtype") else np.asarray(v, x.dtype) for v in weights)]
     check_map(name, arrays[0])
@@ -193,12 +204,11 @@ def _same_dtype(name: str, x: Any, *weights: Any) -> list[Any]:
 def _geometry(
     name: str, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: Any, size: Pair | None = None
 ) -> dict[str, Any]:
+    """The options of a convolution by w as its kernels take them, checked. `size` is that of its input, or else x's."""
     if len(w.shape) != 4 or 0 in w.shape:
         raise ValueError(f"{name}: w should have axes (kh, kw, channels in, channels out), got shape {tuple(w.shape)}")
     if not isinstance(groups, (int, np.integer)) or groups < 1:
         raise ValueError(f"{name}: groups should be an int of at least 1, got {groups!r}")
     strides, dilations = pair(name, "stride", stride), pair(name, "dilation", dilation)
-    pads: Padding = padding_pairs(
-        name, padding, size or (x.shape[1], x.shape[2]), _extent(w, dilations), strides
-    )
+    pads: Padding = padding_pairs(name, padding, size or (x.shape[1], x.shape[2]), _extent(w, dilations), strides)
     return {"stride": strides, "padding": pads, "dilation": dilations, "groups": int(groups)}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..kernels import special
-from ..kernels.memory import SMALL, empty, take
+from ..kernels.memory import SMALL, empty, pop_unshared
 from ..primitive import primitive
 from ..tape import new_node
 from ..tensor import ArrayLike, Tensor, value
@@ -304,7 +304,7 @@ def relu(x: ArrayLike, *, inplace: bool = False) -> Tensor:
             raise ValueError(f"relu: inplace=True would overwrite the value of {x.node.op.name}, its gradient needs it")
     if not x.data.flags.carray:
         raise ValueError(f"relu: inplace=True needs a contiguous array, got strides {x.data.strides}")
-    if not take({0: x.data}, 0, others=1)[1]:
+    if not pop_unshared({0: x.data}, 0, others=1)[1]:
         raise ValueError("relu: inplace=True needs an array that x alone has: there is another reference")
     x.node = _relu(x, inplace=True).node
     return x

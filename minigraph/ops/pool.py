@@ -7,24 +7,25 @@ from typing import Any
 from ..kernels import pool as kernel
 from ..modes import records
 from ..primitive import primitive
-from .window import check_map, output_size, padding_pairs, pair
+from .window import PaddingLike, PairLike, check_fits, check_map, padding_pairs, pair
 
 __all__ = ["avg_pool", "max_pool"]
 
 
-def max_pool(x: Any, window: Any, *, stride: Any = None, padding: Any = 0) -> Any:
-    """The largest value in each window: (N, H, W, C) -> (N, H', W', C), H' = floor((H + pads - window) / stride) + 1.
+def max_pool(x: Any, window: PairLike, *, stride: PairLike | None = None, padding: PaddingLike = 0) -> Any:
+    """The largest value in each window: x (N, H, W, C) -> (N, H', W', C).
+
+    H' = floor((H + pads - window) / stride) + 1, and W' likewise. If several entries of a window have the largest
+    value, the first of them, row by row, gets all of the gradient. If a window has a NaN, its value is NaN, and its
+    gradient goes to its first entry in the map.
 
     Args:
-        window, stride: an int or a pair; the stride is the window's size by default.
-        padding: as conv2d takes it. Padding never is the maximum.
-
-    At ties the first maximum, row by row, has the whole gradient. A NaN in the window wins, and the window's gradient
-    goes to its first place in the map.
+        window, stride: an int or a pair (vertical, horizontal). The stride is the window's size if it is not given.
+        padding: as `conv2d` takes it, smaller than the window. Padding never is the maximum.
 
     Raises:
-        ValueError: x is no floating (N, H, W, C) array or a map without pixels, the window is larger than the padded
-            map, or padding reaches beyond the window, so that a window would hold nothing else.
+        ValueError: x is not floating, has not the axes (N, H, W, C) or has no pixels; the window is larger than the
+            padded map; or padding is as large as the window, so that a window could hold nothing else.
     """
     return _max_pool(x, **_geometry("max_pool", x, window, stride, padding), indexed=records(x))
 
@@ -35,13 +36,13 @@ def _max_pool(x, *, window, stride, padding, indexed):
 
 
 @_max_pool.vjp
-def _(g, _y, _x, *, window, stride, padding, indexed, saved):  # saved: where each maximum was
+def _(g, _y, _x, *, window, stride, padding, indexed, saved):  # `saved` is where each maximum is
     return _max_pool_scatter(g, index=saved, size=_x.shape[1:3], window=window, stride=stride, padding=padding)
 
 
 @primitive
 def _max_pool_scatter(g, *, index, size, window, stride, padding):
-    """Each g to the place its window's maximum came from: linear in g, so a gather is its adjoint and the reverse."""
+    """Add each g where its window has the maximum. This is linear in g, and `_max_pool_gather` is its adjoint."""
     return kernel.max_pool_scatter(g, index, size, window, stride, padding)
 
 
@@ -52,7 +53,7 @@ def _(t, _y, _g, *, index, size, window, stride, padding):
 
 @primitive
 def _max_pool_gather(t, *, index, window, stride, padding):
-    """What t has at the place each window's maximum came from."""
+    """The value of t where each window has its maximum."""
     return kernel.max_pool_gather(t, index, window, stride, padding)
 
 
@@ -61,10 +62,11 @@ def _(g, _y, _t, *, index, window, stride, padding):
     return _max_pool_scatter(g, index=index, size=_t.shape[1:3], window=window, stride=stride, padding=padding)
 
 
-def avg_pool(x: Any, window: Any, *, stride: Any = None, padding: Any = 0) -> Any:
-    """The mean of each window, padding counted as zeros: (N, H, W, C) -> (N, H', W', C).
+def avg_pool(x: Any, window: PairLike, *, stride: PairLike | None = None, padding: PaddingLike = 0) -> Any:
+    """The mean of each window, in which padding counts as zeros: x (N, H, W, C) -> (N, H', W', C).
 
-    Arguments and errors are those of `max_pool`; a window the size of the map is global average pooling.
+    The arguments and errors are those of `max_pool`. With a window of the size of the map this is global average
+    pooling.
     """
     return _avg_pool(x, **_geometry("avg_pool", x, window, stride, padding))
 
@@ -81,7 +83,7 @@ def _(g, _y, _x, **geometry):
 
 @primitive
 def _avg_pool_adjoint(g, *, size, window, stride, padding):
-    """g / (kh kw) to every place of its window."""
+    """Add each g / (kh kw) to all entries of its window."""
     return kernel.avg_pool_adjoint(g, size, window, stride, padding)
 
 
@@ -91,6 +93,7 @@ def _(t, _y, _g, *, size, **geometry):
 
 
 def _geometry(name: str, x: Any, window: Any, stride: Any, padding: Any) -> dict[str, Any]:
+    """The options of pooling as its kernels take them, checked."""
     check_map(name, x)
     window = pair(name, "window", window)
     stride = window if stride is None else pair(name, "stride", stride)
@@ -98,7 +101,7 @@ def _geometry(name: str, x: Any, window: Any, stride: Any, padding: Any) -> dict
     if 0 in size:
         raise ValueError(f"{name}: x has no pixels, shape {tuple(x.shape)}")
     padding = padding_pairs(name, padding, size, window, stride)
-    output_size(name, size, window, stride, padding)
+    check_fits(name, size, window, stride, padding)
     if any(max(p) >= k for p, k in zip(padding, window, strict=True)):
         raise ValueError(f"{name}: padding {padding} should be smaller than the window {window}")
     return {"window": window, "stride": stride, "padding": padding}

@@ -72,6 +72,22 @@ def test_blocks_begin_all_over_a_page():
     assert {address(a) % memory.PAGE for a in blocks} == set(range(0, memory.PAGE, memory.LINE))
 
 
+@pytest.mark.parametrize("make", [memory.empty, np.empty])
+@pytest.mark.parametrize("size", [100, 1 << 20])
+def test_pop_unshared_sees_every_other_holder_of_the_memory(make, size):
+    arrays = {"a": make((size,), np.float32)}
+    a, unshared = memory.pop_unshared(arrays, "a")
+    assert unshared and a.shape == (size,) and not arrays
+    assert not memory.pop_unshared({"a": a}, "a")[1]
+    assert memory.pop_unshared({"a": a}, "a", others=1)[1]
+    view = a[1:]
+    assert not memory.pop_unshared({"a": a}, "a", others=1)[1]
+    arrays["view"] = view
+    del a, view
+    assert not memory.pop_unshared(arrays, "view")[1]
+    assert not memory.pop_unshared({"gaps": make((size,), np.float32)[::2]}, "gaps")[1]
+
+
 def test_a_workspace_keeps_what_was_prepared_until_it_grows():
     workspace, made = memory.Workspace(), []
 

@@ -128,8 +128,8 @@ def test_more_rows_than_a_block(monkeypatch):
     x, g = draw_array(0, (2, 4, 5, 6, 3), np.float64, offset=10)
     mean, var = norm.batch_stats(x)
     whole = mean, var, norm.batch_norm(x, mean, var, None, None), *norm.batch_norm_grad(g, x, mean, var, None)
-    monkeypatch.setattr(norm, "BLOCK", 100)
-    monkeypatch.setattr(norm, "WIDTH", 4)
+    monkeypatch.setattr(norm, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(norm, "WIDE", 4)
     parts = (
         *norm.batch_stats(x),
         norm.batch_norm(x, mean, var, None, None),

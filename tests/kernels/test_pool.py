@@ -23,18 +23,18 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def windows(shape, window, stride, padding):
-    """((n, i, j, c), [places]) for each output: the window's places in the map, row-major, None in the padding."""
+    """((n, p, q, c), [places]) for each output: the window's places in the map, row-major, None in the padding."""
     n, h, w, c = shape
     (top, bottom), (left, right) = padding
-    for i in range((h + top + bottom - window[0]) // stride[0] + 1):
-        for j in range((w + left + right - window[1]) // stride[1] + 1):
-            rows = [i * stride[0] - top + di for di in range(window[0])]
-            columns = [j * stride[1] - left + dj for dj in range(window[1])]
+    for p in range((h + top + bottom - window[0]) // stride[0] + 1):
+        for q in range((w + left + right - window[1]) // stride[1] + 1):
+            rows = [p * stride[0] - top + i for i in range(window[0])]
+            columns = [q * stride[1] - left + j for j in range(window[1])]
             inside = [(r, s) if 0 <= r < h and 0 <= s < w else None for r in rows for s in columns]
             for b in range(n):
                 for ch in range(c):
-                    places = [None if p is None else (b, *p, ch) for p in inside]
-                    yield (b, i, j, ch), places
+                    places = [None if at is None else (b, *at, ch) for at in inside]
+                    yield (b, p, q, ch), places
 
 
 def draw_array(seed, shape, dtype, *, levels=None, contiguous=True):
@@ -187,6 +187,6 @@ def test_batches_larger_than_a_block(monkeypatch):
         )
 
     whole = everything()
-    monkeypatch.setattr(pool, "BLOCK", 2 * x[0].nbytes)  # blocks of 2, 2 and 1 images
+    monkeypatch.setattr(pool, "BLOCK_BYTES", 2 * x[0].nbytes)  # blocks of 2, 2 and 1 images
     for a, b in zip(whole, everything(), strict=True):
         np.testing.assert_array_equal(a, b)
