@@ -23,7 +23,7 @@ import numpy as np
 from . import modes, random, tree
 from .blame import describe
 from .tensor import Tensor
-from .transforms import _vjp, one_number
+from .transforms import one_number, pulled_back
 
 
 def value_and_grad(
@@ -78,7 +78,7 @@ def value_and_grad(
             part = split(batch, i * size, (i + 1) * size)
             share = min(size, n - i * size) / n
             with use_generator(i):
-                loss, pullback, *aux = _vjp(lambda p: loss_fn(p, *part), (params,), (), has_aux, own=False)
+                loss, pullback, *aux = pulled_back(lambda p: loss_fn(p, *part), (params,), has_aux=has_aux, own=False)
                 one_number("loss_fn", loss)
                 # The share of the examples goes in as the loss's gradient: what comes out needs only adding up.
                 (grads,) = pullback(np.asarray(share, loss.dtype), retain_graph=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -12,10 +13,13 @@ from .blame import describe
 from .modes import RECORD
 from .primitive import Primitive
 from .tensor import Tensor
-from .transforms import Function, name_of, vjp
+from .transforms import name_of, vjp
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def checkpoint(f: Function) -> Function:
+def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
     """`f`, but keeping only its inputs for the backward pass, which runs f again (Chen et al. 2016, arXiv 1604.06174).
 
     Every array that f depends on has to come in through its arguments (trees of arrays); a Tensor that needs a gradient
@@ -24,7 +28,7 @@ def checkpoint(f: Function) -> Function:
     """
 
     @functools.wraps(f)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         leaves = tree.leaves((args, kwargs))
         traced = [i for i, x in enumerate(leaves) if type(x) is Tensor and x.node is not None]
         if not traced or not modes.flags.get() & RECORD:

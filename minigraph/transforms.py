@@ -1,14 +1,15 @@
 """Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp.
 
-Arrays in, arrays out: inputs are nested dicts, lists or tuples of arrays; while `f` runs they are Tensors. A transform
-inside a transformed function (or one that is given Tensors) records its own backward pass, so all of them nest.
+Arrays go in and arrays come out. The inputs are nested dicts, lists or tuples of arrays, which are Tensors while `f`
+runs. A transform inside a transformed function, or one that is given Tensors, records its own backward pass, so all
+transforms nest.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from .modes import DIFFERENTIATED, RECORD, mode
 from .primitive import identity
 from .tensor import Tensor, value
 
+P = ParamSpec("P")
 Function = Callable[..., Any]
 
 
@@ -26,30 +28,39 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """`f(*primals)` and its pullback, the vector-Jacobian product.
 
     Returns:
-        `(y, pullback)`, or `(y, pullback, aux)` with `has_aux` (f returns `(y, aux)`). `pullback(g)`, g a tree like y,
-        gives a tuple with the gradient of sum(g * y) for each primal; it can be called any number of times, the last
-        time with `retain_graph=False` to free memory on the way.
+        `(y, pullback)`, or `(y, pullback, aux)` with `has_aux`, where f returns `(y, aux)`. `pullback(g)`, with g a
+        tree like y, gives a tuple: the gradient of sum(g * y) for each primal. It can be called any number of times.
+        If the last call says `retain_graph=False`, memory is freed while it runs.
 
     Raises:
-        TypeError: a primal is not a floating array, or an output not an array. ValueError: g does not match y.
-        BackwardError: by the pullback, where f uses a Tensor by closure that requires a gradient: outside of every
-            transform the results are arrays, which would lose it.
+        TypeError: a primal is not a floating array, or an output is not an array.
+        ValueError: g does not match y.
+        BackwardError: raised by the pullback where f uses, by closure, a Tensor that requires a gradient. Outside of
+            every transform the results are arrays, which would lose that gradient.
     """
-    return _vjp(f, primals, primals, has_aux)
+    return pulled_back(f, primals, has_aux=has_aux)
 
 
-def _vjp(
-    f: Function, primals: tuple[Any, ...], given: Any, has_aux: bool, closed: bool = True, own: bool = True
+def pulled_back(
+    f: Function,
+    primals: tuple[Any, ...],
+    *,
+    given: Any = None,
+    has_aux: bool = False,
+    closed: bool = True,
+    own: bool = True,
 ) -> tuple[Any, ...]:
-    """`vjp`; `given` is all that the user's call was given, `closed` as in `tape.backprop`.
+    """What `vjp` returns.
 
-    Without `own`, the gradients are only to be read: they may share memory with one another or with what f was given.
+    Args:
+        given: all that the user's call was given, if that is more than the primals.
+        closed: as in `tape.backprop`.
+        own: make the gradients arrays that the caller may change. Otherwise they may share memory with one another and
+            with what f was given, and are only to be read.
     """
     outer = modes.flags.get()
     # Differentiable in turn: inside another transform, or when called with recorded Tensors.
-    nested = bool(outer & RECORD) and (
-        bool(outer & DIFFERENTIATED) or any(type(x) is Tensor and x.node is not None for x in tree.leaves(given))
-    )
+    nested = bool(outer & RECORD) and (bool(outer & DIFFERENTIATED) or requires_grad((primals, given)))
     closed = closed and bool(outer & RECORD) and not nested
     inputs = tuple(_trace(p, f"{name_of(f)}: argument {i}") for i, p in enumerate(primals))
     with mode(RECORD | DIFFERENTIATED):
@@ -68,7 +79,7 @@ def _vjp(
 
     def pullback(g: Any, *, retain_graph: bool = True) -> Any:
         cotangents = tree.map(_cotangent, y, g)
-        create = nested or any(type(c) is Tensor and c.node is not None for c in tree.leaves(cotangents))
+        create = nested or requires_grad(cotangents)
         roots = [
             (t.node, _tensor(c) if create else _array(c))
             for t, c in zip(outputs, tree.leaves(cotangents), strict=True)
@@ -90,20 +101,22 @@ def _vjp(
     return out, pullback, aux if nested else tree.map(_array, aux)
 
 
-def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Function:
+def value_and_grad(
+    f: Callable[P, Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
+) -> Callable[P, tuple[Any, Any]]:
     """A function that returns `(value, gradients)` of the scalar `f`, or `((value, aux), gradients)` with `has_aux`.
 
     Args:
         argnums: which positional arguments to differentiate; a tuple gives a tuple of gradients.
         has_aux: f returns `(value, aux)`; no gradient is taken of aux.
 
-    The gradients are trees like the arguments, of arrays with the arguments' shapes and dtypes, zero where f does not
-    depend on them. Raises TypeError unless f returns one floating number.
+    The gradients are trees like the arguments: arrays of the arguments' shapes and dtypes, zero where f does not depend
+    on them. TypeError is raised unless f returns one floating number.
     """
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     @functools.wraps(f)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         y, pullback, aux = _vjp_at(f, numbers, args, kwargs, has_aux)
         one_number(name_of(f), y)
         grads = pullback(np.ones((), y.dtype), retain_graph=False)
@@ -112,7 +125,7 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: boo
     return wrapped
 
 
-def grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Function:
+def grad(f: Callable[P, Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable[P, Any]:
     """A function that returns the gradient of the scalar function `f`; with `has_aux`, `(gradient, aux)`.
 
     See `value_and_grad`.
@@ -120,7 +133,7 @@ def grad(f: Function, argnums: int | tuple[int, ...] = 0, has_aux: bool = False)
     both = value_and_grad(f, argnums, has_aux)
 
     @functools.wraps(f)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         value, grads = both(*args, **kwargs)
         return (grads, value[1]) if has_aux else grads
 
@@ -143,8 +156,8 @@ def jvp(f: Function, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tup
             raise TypeError(f"jvp: {name_of(f)} should return floating arrays, got {describe(leaf)} at {where}")
     tangents = tree.map(lambda x, v: _cotangent(x, v, "jvp"), tree.map(_array, tuple(primals)), tuple(tangents))
     zeros = tree.map(lambda a: np.zeros(a.shape, a.dtype), y)
-    # The pullback goes through the primals, which are from outside of it.
-    _, push = _vjp(pullback, (zeros,), (zeros, primals), False, closed=False)
+    # The pullback uses the primals, which come from outside of it: the walk may meet them.
+    _, push = pulled_back(pullback, (zeros,), given=primals, closed=False)
     return y, push(tangents)[0]
 
 
@@ -154,7 +167,7 @@ def hvp(f: Function, x: Any, v: Any) -> Any:
     return pullback(v)[0]  # the Hessian is symmetric, H^T v = H v
 
 
-def jacobian(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+def jacobian(f: Callable[P, Any], argnums: int | tuple[int, ...] = 0) -> Callable[P, Any]:
     """A function that returns the Jacobian of `f`: for arrays, an array of shape `(*f(x).shape, *x.shape)`.
 
     For trees, a tree like f's result that holds at each leaf a tree like the argument. One backward pass for each entry
@@ -163,7 +176,7 @@ def jacobian(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     @functools.wraps(f)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         y, pullback, _ = _vjp_at(f, numbers, args, kwargs, False)
         outputs = tree.leaves(y)
         chosen = tuple(args[n] for n in numbers)
@@ -190,7 +203,7 @@ def jacobian(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     return wrapped
 
 
-def hessian(f: Function, argnums: int = 0) -> Function:
+def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
     """A function that returns the matrix of second derivatives of the scalar function `f`: `(*x.shape, *x.shape)`."""
     return jacobian(grad(f, argnums), argnums)
 
@@ -212,8 +225,14 @@ def _vjp_at(f: Function, numbers: tuple[int, ...], args: Any, kwargs: Any, has_a
         return f(*filled, **kwargs)
 
     of_chosen.__name__ = name_of(f)
-    out = _vjp(of_chosen, tuple(args[n] for n in numbers), (args, kwargs), has_aux)
+    chosen = tuple(args[n] for n in numbers)
+    out = pulled_back(of_chosen, chosen, given=(args, kwargs), has_aux=has_aux)
     return out if has_aux else (*out, None)
+
+
+def requires_grad(values: Any) -> bool:
+    """Whether some leaf of a tree is a Tensor that requires a gradient."""
+    return any(type(x) is Tensor and x.node is not None for x in tree.leaves(values))
 
 
 def one_number(name: str, y: Any) -> None:
@@ -223,7 +242,7 @@ def one_number(name: str, y: Any) -> None:
 
 
 def _trace(primal: Any, what: str) -> Any:
-    """The tree with every leaf as a Tensor with a node of its own: what depends on it is what this transform sees."""
+    """The tree with every leaf as a Tensor at a node of its own. What depends on that node, this transform sees."""
     out = []
     for path, leaf in tree.items(primal):
         dtype = leaf.dtype if isinstance(leaf, Tensor) else np.asarray(leaf).dtype

@@ -37,9 +37,7 @@ _OUTPUT = {"shape": "ellipse", "style": "filled", "fillcolor": "#dff3e4", "color
 _CONSTANT = {"shape": "plaintext", "style": "", "margin": "0.05,0.02"}
 _FAINT = "#66727f"
 _LONGEST = 48  # characters of an argument's value
-# What goes without saying of arguments that an operation keeps in full: strides as pairs, padding as pairs of pairs.
-_USUAL = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1", "eps": "1e-05", "indexed": "True"}
-_WINDOW = ("window", "stride", "padding", "dilation")
+_WINDOW = ("window", "stride", "padding", "dilation")  # pairs, and pairs of pairs, of numbers that are often the same
 
 
 def draw(
@@ -197,9 +195,8 @@ def _arguments(node: Node) -> tuple[list[Any], str]:
     other.update((k, v) for k, v in (node.kwargs or {}).items() if k != "saved" and not tree.is_array(v))
     defaults = dict(zip(reversed(names), reversed(forward.__defaults__ or ()), strict=False))
     defaults.update(forward.__kwdefaults__ or {})
-    usual = _USUAL | {k: _short(v) for k, v in defaults.items()}
-    texts = {k: _one(v) if k in _WINDOW else _short(v) for k, v in other.items()}
-    return sources, ", ".join(f"{k}={text}" for k, text in texts.items() if text != usual.get(k, "None"))
+    texts = {k: _one(v) if k in _WINDOW else _short(v) for k, v in other.items() if v != defaults.get(k)}
+    return sources, ", ".join(f"{k}={text}" for k, text in texts.items())
 
 
 def _one(value: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..kernels import conv as kernel
-from ..kernels.window import Padding, Pair
+from ..kernels.window import NO_PADDING, Padding, Pair
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import as_array, astype
@@ -33,7 +33,7 @@ def conv2d(
     dilation: PairLike = 1,
     groups: int = 1,
     algorithm: Literal["im2col", "winograd"] | None = None,
-) -> Any:
+) -> Tensor:
     """2-D convolution: x (N, H, W, C), w (kh, kw, C // groups, K) -> (N, H', W', K).
 
     H' = floor((H + pads - dilation (kh - 1) - 1) / stride) + 1, and W' likewise.
@@ -72,8 +72,10 @@ def conv2d(
 
 
 @primitive
-def _conv2d(x, w, b=None, **geometry):
-    return kernel.conv2d(x, w, **geometry, bias=b)
+def _conv2d(
+    x, w, b=None, *, stride=(1, 1), padding=NO_PADDING, dilation=(1, 1), groups=1, algorithm=None
+):
+    return kernel.conv2d(x, w, stride, padding, dilation, groups, algorithm, b)
 
 
 @_conv2d.vjp
@@ -91,9 +93,11 @@ def _(g, _y, x, w, _b=None, **geometry):
 
 
 @primitive
-def _conv2d_input_grad(g, w, *, input_size, **geometry):
+def _conv2d_input_grad(
+    g, w, *, input_size, stride=(1, 1), padding=NO_PADDING, dilation=(1, 1), groups=1, algorithm=None
+):
     """The gradient in x: g (N, H', W', K), w (kh, kw, C // groups, K) -> (N, *input_size, C)."""
-    return kernel.conv2d_input_grad(g, w, input_size=input_size, **geometry)
+    return kernel.conv2d_input_grad(g, w, input_size, stride, padding, dilation, groups, algorithm)
 
 
 @_conv2d_input_grad.vjp
@@ -105,9 +109,11 @@ def _(t, _y, g, w, *, input_size, **geometry):
 
 
 @primitive
-def _conv2d_weight_grad(x, g, *, kernel_size, **geometry):
+def _conv2d_weight_grad(
+    x, g, *, kernel_size, stride=(1, 1), padding=NO_PADDING, dilation=(1, 1), groups=1, algorithm=None
+):
     """The gradient in w: x (N, H, W, C), g (N, H', W', K) -> (*kernel_size, C // groups, K)."""
-    return kernel.conv2d_weight_grad(x, g, kernel_size=kernel_size, **geometry)
+    return kernel.conv2d_weight_grad(x, g, kernel_size, stride, padding, dilation, groups, algorithm)
 
 
 @_conv2d_weight_grad.vjp
@@ -127,7 +133,7 @@ def conv_transpose2d(
     output_padding: PairLike = 0,
     dilation: PairLike = 1,
     groups: int = 1,
-) -> Any:
+) -> Tensor:
     """Transposed convolution: x (N, H, W, C), w (kh, kw, K // groups, C) -> (N, H', W', K).
 
     It is the adjoint of the convolution by w that takes (N, H', W', K) to (N, H, W, C), in other words that

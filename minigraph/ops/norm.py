@@ -71,13 +71,13 @@ def batch_norm(
 
 
 @primitive
-def _batch_norm(x: Any, scale: Any, bias: Any, *, mean: Any, var: Any, eps: float):
+def _batch_norm(x: Any, scale: Any, bias: Any, *, mean: Any, var: Any, eps: float = 1e-5):
     """`mean` and `var` are those of x: the rule differentiates through them."""
     return kernel.batch_norm(x, mean, 1 / np.sqrt(var + eps), scale, bias)
 
 
 @_batch_norm.vjp
-def _(g, _y, x, scale, _bias, *, mean, var, eps):
+def _(g, _y, x, scale, _bias, *, mean, var, eps=1e-5):
     # with h = (x - mean) / std:  dx = scale / std (g - mean(g) - h mean(g h)),  dscale = sum(g h),  dbias = sum(g)
     return lambda needed: kernel.batch_norm_grad(g, x, mean, 1 / np.sqrt(var + eps), scale, needed[0])
 
@@ -99,12 +99,12 @@ def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5
 
 
 @primitive
-def _layer_norm(x: Any, *, eps: float):
+def _layer_norm(x: Any, *, eps: float = 1e-5):
     return kernel.layer_norm(x, eps)
 
 
 @_layer_norm.vjp
-def _(g, y, x, *, eps):  # (g - mean(g) - y mean(g y)) / std
+def _(g, y, x, *, eps=1e-5):  # (g - mean(g) - y mean(g y)) / std
     inv_std = 1 / sqrt(var_of(x, -1, keepdims=True) + eps)
     return inv_std * (g - mean_of(g, -1, keepdims=True) - y * mean_of(g * y, -1, keepdims=True))
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ..kernels import pool as kernel
+from ..kernels.window import NO_PADDING
 from ..modes import records
 from ..primitive import primitive
+from ..tensor import Tensor
 from .window import PaddingLike, PairLike, check_fits, check_map, padding_pairs, pair
 
 __all__ = ["avg_pool", "max_pool"]
 
 
-def max_pool(x: Any, window: PairLike, *, stride: PairLike | None = None, padding: PaddingLike = 0) -> Any:
+def max_pool(x: Any, window: PairLike, *, stride: PairLike | None = None, padding: PaddingLike = 0) -> Tensor:
     """The largest value in each window: x (N, H, W, C) -> (N, H', W', C).
 
     H' = floor((H + pads - window) / stride) + 1, and W' likewise. If several entries of a window have the largest
@@ -31,38 +33,38 @@ def max_pool(x: Any, window: PairLike, *, stride: PairLike | None = None, paddin
 
 
 @primitive
-def _max_pool(x, *, window, stride, padding, indexed):
+def _max_pool(x, *, window, stride=(1, 1), padding=NO_PADDING, indexed=True):
     return kernel.max_pool(x, window, stride, padding, indexed)
 
 
 @_max_pool.vjp
-def _(g, _y, _x, *, window, stride, padding, indexed, saved):  # `saved` is where each maximum is
-    return _max_pool_scatter(g, index=saved, size=_x.shape[1:3], window=window, stride=stride, padding=padding)
+def _(g, _y, _x, *, indexed=True, saved, **geometry):  # `saved` is where each maximum is
+    return _max_pool_scatter(g, index=saved, size=_x.shape[1:3], **geometry)
 
 
 @primitive
-def _max_pool_scatter(g, *, index, size, window, stride, padding):
+def _max_pool_scatter(g, *, index, size, window, stride=(1, 1), padding=NO_PADDING):
     """Add each g where its window has the maximum. This is linear in g, and `_max_pool_gather` is its adjoint."""
     return kernel.max_pool_scatter(g, index, size, window, stride, padding)
 
 
 @_max_pool_scatter.vjp
-def _(t, _y, _g, *, index, size, window, stride, padding):
-    return _max_pool_gather(t, index=index, window=window, stride=stride, padding=padding)
+def _(t, _y, _g, *, index, size, **geometry):
+    return _max_pool_gather(t, index=index, **geometry)
 
 
 @primitive
-def _max_pool_gather(t, *, index, window, stride, padding):
+def _max_pool_gather(t, *, index, window, stride=(1, 1), padding=NO_PADDING):
     """The value of t where each window has its maximum."""
     return kernel.max_pool_gather(t, index, window, stride, padding)
 
 
 @_max_pool_gather.vjp
-def _(g, _y, _t, *, index, window, stride, padding):
-    return _max_pool_scatter(g, index=index, size=_t.shape[1:3], window=window, stride=stride, padding=padding)
+def _(g, _y, _t, *, index, **geometry):
+    return _max_pool_scatter(g, index=index, size=_t.shape[1:3], **geometry)
 
 
-def avg_pool(x: Any, window: PairLike, *, stride: PairLike | None = None, padding: PaddingLike = 0) -> Any:
+def avg_pool(x: Any, window: PairLike, *, stride: PairLike | None = None, padding: PaddingLike = 0) -> Tensor:
     """The mean of each window, in which padding counts as zeros: x (N, H, W, C) -> (N, H', W', C).
 
     The arguments and errors are those of `max_pool`. With a window of the size of the map this is global average
@@ -72,7 +74,7 @@ def avg_pool(x: Any, window: PairLike, *, stride: PairLike | None = None, paddin
 
 
 @primitive
-def _avg_pool(x, *, window, stride, padding):
+def _avg_pool(x, *, window, stride=(1, 1), padding=NO_PADDING):
     return kernel.avg_pool(x, window, stride, padding)
 
 
@@ -82,7 +84,7 @@ def _(g, _y, _x, **geometry):
 
 
 @primitive
-def _avg_pool_adjoint(g, *, size, window, stride, padding):
+def _avg_pool_adjoint(g, *, size, window, stride=(1, 1), padding=NO_PADDING):
     """Add each g / (kh kw) to all entries of its window."""
     return kernel.avg_pool_adjoint(g, size, window, stride, padding)
 
