@@ -28,9 +28,11 @@ def mode(on: int, off: int = 0) -> Iterator[None]:
         flags.reset(token)
 
 
-def no_grad() -> Any:
+@contextmanager
+def no_grad() -> Iterator[None]:
     """Context manager or decorator: operations inside are computed, not recorded. It is local to the thread or task."""
-    return mode(0, off=RECORD)
+    with mode(0, off=RECORD):
+        yield
 
 
 @contextmanager
