@@ -23,17 +23,21 @@ __all__ = [
 
 
 def arrays(a: Any, b: Any) -> tuple[Any, Any]:
-    """Operands that came as lists of numbers as arrays, for rules that ask for their shapes or compare them."""
+    """The operands; one that is a list of numbers becomes an array, since rules ask for its shape or compare it."""
     return np.asarray(a) if type(a) in (list, tuple) else a, np.asarray(b) if type(b) in (list, tuple) else b
 
 
 def as_array(x: Any) -> Any:
-    """x if it is a Tensor, otherwise as an ndarray."""
+    """x itself if it is a Tensor, otherwise x as an ndarray."""
     return x if type(x) is Tensor else np.asarray(x)
 
 
 def recycled(ufunc: np.ufunc, a: Any, b: Any) -> Any:
-    """ufunc(a, b); beside a large array a, in recycled memory (activations + bias: fresh pages would cost more)."""
+    """ufunc(a, b), in recycled memory where a is a large array.
+
+    Activations plus a bias are the common case. Fresh memory would cost more there than the addition: see
+    `kernels.memory`.
+    """
     if type(a) is np.ndarray and a.nbytes >= SMALL:
         out = empty(np.broadcast_shapes(a.shape, np.shape(b)), np.result_type(a, b))
         return ufunc(a, b, out=out)
@@ -94,7 +98,7 @@ def _(g, y, _a, b):  # d(a/b)/db = -a/b^2 = -y/b
 @implements(np.remainder)
 @primitive
 def remainder(a: ArrayLike, b: ArrayLike):
-    """a % b, with the sign of b. At the jumps (a a multiple of b) the derivatives are those of the branch above."""
+    """a % b, with the sign of b. Where it jumps (at multiples of b) the derivatives are those of the branch above."""
     return np.remainder(a, b)
 
 
@@ -280,16 +284,16 @@ def _(g, y, _x):  # s (1 - s)
 
 
 def relu(x: ArrayLike, *, inplace: bool = False) -> Tensor:
-    """max(x, 0). At 0 the derivative is 0; a zero keeps its sign or loses it.
+    """max(x, 0). At 0 the derivative is 0. The result for -0.0 is 0.0 or -0.0.
 
     Args:
-        inplace: write the result into x's own array, and let the Tensor x be the result: less memory, for an x that
-            nothing else needs, such as what a convolution has just returned.
+        inplace: write the result into x's own array, and let the Tensor x itself be the result. This saves memory where
+            nothing else needs x, such as right after a convolution.
 
     Raises:
-        TypeError: inplace, and x is a leaf, whose gradient would be that of a value it has no more, or no array.
-        ValueError: inplace, and something else has x's array (a view, a hook or a debugger's variable), or it is not
-            contiguous, or the gradient of the operation that made x needs it.
+        TypeError: inplace, and x is no array, or a leaf: its gradient would be taken at a value that it no longer has.
+        ValueError: inplace, and something else refers to x's array (a view, or a debugger's variable), or the array is
+            not contiguous, or the rule of the operation that made x reads it.
     """
     if not inplace:
         return _relu(x)
@@ -316,7 +320,7 @@ def _relu(x: ArrayLike, *, inplace: bool = False):
     if x.dtype not in (np.float32, np.float64) or (x.nbytes < SMALL and not inplace):
         return np.maximum(x, 0, out=x) if inplace else recycled(np.maximum, x, 0)
     out = x if inplace else empty(x.shape, x.dtype)
-    return np.clip(x, 0, np.inf, out=out)  # in a third of the time of np.maximum with a number
+    return np.clip(x, 0, np.inf, out=out)  # takes a third of the time of np.maximum(x, 0)
 
 
 @_relu.vjp
@@ -364,16 +368,17 @@ def _(g, _y, x):
 def silu(x: ArrayLike):
     """x sigmoid(x), also called swish (Hendrycks & Gimpel 2016; Ramachandran et al. 2017).
 
-    Within a rounding of x, not of the result: in float32 silu(-16) = -1.8e-6 is off by 6%, silu(-20) is 0.
+    The error is a rounding error of x, not of the result: in float32 silu(-16) = -1.8e-6 is off by 6%, and silu(-20)
+    is 0.
     """
     return special.silu(np.asarray(x))
 
 
 @silu.vjp
-def _(g, y, _x, *, saved):  # with s = sigmoid(x), which is saved: s + x s (1 - s) = s + y (1 - s)
+def _(g, y, _x, *, saved):  # with the saved s = sigmoid(x):  d silu = s + x s (1 - s) = s + y (1 - s)
     if type(g) is not Tensor:
         return special.silu_grad(g, y, saved)
-    # To be differentiated in turn: s is recorded as what it is, the sigmoid of x.
+    # The gradient will be differentiated in turn, so s is recorded as what it is: the sigmoid of x.
     s = Tensor.of(saved, new_node(sigmoid, saved, [_x], [_x], y=saved, call=y.node.call))
     return g * (s + y * (1 - s))
 
@@ -418,7 +423,7 @@ def _(g, _y, x, approximate=False):
 @implements(np.maximum)
 @primitive
 def maximum(a: ArrayLike, b: ArrayLike):
-    """The larger of a and b. At ties each has half the gradient; NaN wins."""
+    """The larger of a and b, NaN where one is NaN. At ties each gets half of the gradient."""
     return np.maximum(a, b)
 
 
@@ -431,7 +436,7 @@ def _(g, _y, a, b):
 @implements(np.minimum)
 @primitive
 def minimum(a: ArrayLike, b: ArrayLike):
-    """The smaller of a and b. At ties each has half the gradient; NaN wins."""
+    """The smaller of a and b, NaN where one is NaN. At ties each gets half of the gradient."""
     return np.minimum(a, b)
 
 
@@ -442,14 +447,14 @@ def _(g, _y, a, b):
 
 
 def _share(g, ahead, tie, nan):
-    """The gradient of one side: all of it where that is ahead or NaN, half at a tie."""
+    """The gradient of one operand: all of g where it is ahead or NaN, half of g at a tie."""
     return g * np.asarray(np.where(tie, 0.5, ahead | nan), g.dtype)
 
 
 @implements(np.where)
 @primitive
 def where(condition: ArrayLike, a: ArrayLike, b: ArrayLike):
-    """a where `condition` (an array of bools, no gradient goes to it), b elsewhere."""
+    """a where `condition` is true, b elsewhere. `condition` is an array of bools and gets no gradient."""
     return np.where(condition, a, b)
 
 
@@ -461,7 +466,7 @@ def _(g, _y, condition, _a, _b):
 
 @primitive
 def gate(x: ArrayLike, mask: ArrayLike):
-    """x where `mask` (bools, no gradient goes to it), 0 elsewhere: `where(mask, x, 0)`, ten times as fast."""
+    """x where `mask` is true, 0 elsewhere. It is `where(mask, x, 0)`, ten times as fast. The mask gets no gradient."""
     return special.gate(np.asarray(x), np.asarray(mask, bool))
 
 
@@ -472,7 +477,7 @@ def _(g, _y, _x, mask):
 
 @primitive
 def clip(x: ArrayLike, low: ArrayLike | None = None, high: ArrayLike | None = None):
-    """x held between `low` and `high`. On a bound the gradient goes to x; outside it goes to the bound."""
+    """x limited to [low, high]. The gradient goes to x where x is inside or on a bound, and otherwise to the bound."""
     if low is None and high is None:
         raise TypeError("clip: give low, high, or both")
     return np.clip(x, low, high)
@@ -497,7 +502,7 @@ def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
 
 @primitive
 def astype(x: ArrayLike, dtype: DTypeLike):
-    """x in another floating dtype; the gradient comes back in x's own."""
+    """x in another floating dtype. The gradient comes back in the dtype of x."""
     if np.dtype(dtype).kind != "f":
         raise TypeError(f"astype: a Tensor's gradient needs a floating dtype, got {np.dtype(dtype)}")
     return np.asarray(x).astype(dtype)

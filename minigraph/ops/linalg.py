@@ -56,7 +56,7 @@ def _(g, _y, a, b):  # dA = G B^T, dB = A^T G
             lambda: expand_dims(g, -1) * b,
             lambda: sum_to(reshape(swap(a) @ expand_dims(g, -1), (*a.shape[:-2], a.shape[-1])), b.shape),
         )
-    if b.ndim == 2 and a.ndim > 2:  # one GEMM over all leading axes, not a product each to be summed
+    if b.ndim == 2 and a.ndim > 2:  # one product over all leading axes, instead of one each and their sum
         rows = math.prod(a.shape[:-1])
         return (
             lambda: g @ swap(b),
@@ -113,8 +113,8 @@ def _einsum(subscripts: str, *operands: Any):
 
 @_einsum.vjp
 def _(g, _y, subscripts, *operands):
-    # y[out] = sum of prod_i x_i[term_i] is linear in each x_i: its gradient at term_i is the sum of g[out] times the
-    # other factors over every subscript that x_i does not have.
+    # y[out] = sum of prod_i x_i[term_i] is linear in each x_i. Its gradient at term_i is the sum of g[out] times the
+    # other factors, over all subscripts that x_i does not have.
     inputs, output = subscripts.split("->")
     terms = inputs.split(",")
     free = [c for c in _LETTERS if c not in subscripts]

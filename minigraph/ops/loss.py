@@ -30,7 +30,7 @@ def _(g, y, _x, axis=-1):  # dy_i/dx_j = y_i (delta_ij - y_j)
 
 @primitive
 def log_softmax(x: ArrayLike, axis: Axis = -1):
-    """x less its `logsumexp` over `axis`: the logarithm of softmax, without overflow."""
+    """The logarithm of softmax, without overflow: x minus its `logsumexp` over `axis`."""
     y = x - np.max(x, axis, keepdims=True)
     y -= np.log(np.sum(np.exp(y), axis, keepdims=True))
     return y
@@ -46,7 +46,7 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: floa
 
     Args:
         labels: (N,) integers, the classes; or (N, K) floats, the distributions q (a gradient goes to them too).
-        label_smoothing: e in [0, 1]; q becomes (1 - e) q + e / K (Szegedy et al. 2016).
+        label_smoothing: a number e in [0, 1]; q becomes (1 - e) q + e / K (Szegedy et al. 2016).
 
     Raises:
         ValueError: shapes that do not fit, an empty batch, a label outside [0, K), or e outside [0, 1].
@@ -72,12 +72,12 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: floa
 
 @primitive
 def _cross_entropy(x: ArrayLike, q: ArrayLike):
-    """The mean over rows of sum_k q_k (logsumexp(x) - x_k), and the softmax kept for its rule."""
+    """The mean over rows of sum_k q_k (logsumexp(x) - x_k). The softmax is saved for the rule."""
     shifted = x - np.max(x, 1, keepdims=True)
     p = np.exp(shifted)
     total = np.sum(p, 1, keepdims=True)
     p /= total
-    surprise = np.where(q == 0, 0, np.log(total) - shifted)  # a class that is ruled out (-inf) costs nothing at q = 0
+    surprise = np.where(q == 0, 0, np.log(total) - shifted)  # a class with logit -inf costs nothing where q = 0
     loss = np.mean(np.sum(q * surprise, 1))
     return np.asarray(loss, p.dtype), p
 
@@ -98,7 +98,7 @@ def _(x, q):
 
 
 def one_hot(labels: Any, shape: tuple[int, int], dtype: Any) -> np.ndarray:
-    """(N,) classes as (N, K) rows with a 1; ValueError for another shape or a class outside [0, K)."""
+    """The classes (N,) as one-hot rows (N, K). Raises ValueError for another shape or a class outside [0, K)."""
     labels = np.asarray(value(labels))
     if labels.shape != shape[:1]:
         raise ValueError(f"cross_entropy: {shape[0]} labels should have shape ({shape[0]},), got {labels.shape}")
@@ -113,7 +113,7 @@ def one_hot(labels: Any, shape: tuple[int, int], dtype: Any) -> np.ndarray:
 
 
 def mse(prediction: ArrayLike, target: ArrayLike) -> Tensor:
-    """The mean of (prediction - target)^2 over all entries. ValueError unless both have one shape."""
+    """The mean of (prediction - target)^2 over all entries. Raises ValueError unless both have the same shape."""
     p, t = as_array(prediction), as_array(target)
     if p.shape != t.shape:
         raise ValueError(f"mse: prediction has shape {p.shape}, target {t.shape}; they should be the same")

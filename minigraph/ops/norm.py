@@ -32,15 +32,15 @@ def batch_norm(
 ) -> tuple[Tensor, Any, Any]:
     """Batch normalisation (Ioffe & Szegedy 2015) over all axes but the last: `(y, mean, var)`, x and y (..., C).
 
-    y = scale (x - m) / sqrt(v + eps) + bias, with m and v the batch's own mean and variance when training, and the
-    running `mean` and `var` otherwise. y has the dtype of x, the running statistics keep theirs
-    (integers are taken in that of x).
+    y = scale (x - m) / sqrt(v + eps) + bias. In training, m and v are the mean and variance of the batch. Otherwise
+    they are the running `mean` and `var`. y has the dtype of x. The running statistics keep theirs, but for integers,
+    which take that of x.
 
     Args:
         scale, bias: (C,), or None for 1 and 0.
-        mean, var: (C,), the running statistics. Training returns (1 - momentum) old + momentum batch, arrays that no
-            gradient goes through, the batch's variance there divided by n - 1, as PyTorch does; otherwise they come
-            back as they are.
+        mean, var: (C,), the running statistics. Training returns (1 - momentum) old + momentum batch, with the
+            variance of the batch divided by n - 1, as in PyTorch. No gradient goes through them. Without training they
+            come back as they are.
 
     Raises:
         ValueError: a shape that does not fit, no channels, training on fewer than two values a channel, a bad eps or
@@ -72,7 +72,7 @@ def batch_norm(
 
 @primitive
 def _batch_norm(x: Any, scale: Any, bias: Any, *, mean: Any, var: Any, eps: float = 1e-5):
-    """`mean` and `var` are those of x: the rule differentiates through them."""
+    """`mean` and `var` are functions of x, and the rule differentiates through them."""
     return kernel.batch_norm(x, mean, 1 / np.sqrt(var + eps), scale, bias)
 
 
@@ -92,7 +92,7 @@ def _(x, scale, bias, *, mean, var, eps):
 def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Tensor:
     """Layer normalisation (Ba et al. 2016) over the last axis: scale (x - m) / sqrt(v + eps) + bias, x (..., C).
 
-    scale, bias: (C,), or None for 1 and 0. ValueError for a shape that does not fit.
+    scale and bias are (C,), or None for 1 and 0. Raises ValueError for a shape that does not fit.
     """
     _channels("layer_norm", x, (("scale", scale), ("bias", bias)))
     return _affine(_layer_norm(x, eps=eps), scale, bias)
@@ -115,7 +115,7 @@ def _affine(h: Any, scale: Any, bias: Any) -> Any:
 
 
 def _channels(name: str, x: Any, vectors: tuple[tuple[str, Any], ...]) -> int:
-    """C, after checking that x is floating and every vector (C,)."""
+    """C. Raises ValueError unless x is floating and every vector is (C,)."""
     if not hasattr(x, "shape") or not x.shape or not x.shape[-1] or x.dtype.kind != "f":
         raise ValueError(f"{name}: x should be a floating array (..., C), got {describe(x)}")
     for what, v in vectors:
@@ -129,10 +129,10 @@ def _channels(name: str, x: Any, vectors: tuple[tuple[str, Any], ...]) -> int:
 def dropout(
     x: Any, rate: float, *, train: bool = True, rng: np.random.Generator | None = None
 ) -> Tensor:
-    """Inverted dropout (Srivastava et al. 2014): each entry 0 with probability `rate`, else divided by 1 - rate.
+    """Inverted dropout (Srivastava et al. 2014): an entry becomes 0 with probability `rate`, else x / (1 - rate).
 
     Args:
-        train: if false, x itself.
+        train: if it is false, the result is x itself.
         rng: draws the mask; by default the generator that `mg.seed` seeds.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Reductions. `axis` is None (all), an int or a tuple of ints, as in NumPy."""
+"""Reductions. As in NumPy, `axis` is an int, a tuple of ints, or None for all axes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["cumsum", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "
 
 
 def kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
-    """`shape` with the reduced axes kept as 1."""
+    """`shape` with length 1 along the axes that are reduced."""
     if axis is None:
         return (1,) * len(shape)
     axes = {a % len(shape) for a in ([axis] if isinstance(axis, (int, np.integer)) else axis)}
@@ -27,12 +27,12 @@ def kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
 
 
 def spread(g: Any, shape: tuple[int, ...], axis: Axis) -> Any:
-    """The reduced `g` laid out over `shape` again: the adjoint of a sum over `axis`."""
+    """g, the gradient of a sum over `axis`, repeated over the axes that were summed. It is the adjoint of that sum."""
     return broadcast_to(reshape(g, kept(shape, axis)), shape)
 
 
 def count(shape: tuple[int, ...], axis: Axis) -> int:
-    """How many entries are reduced to one."""
+    """How many entries of `shape` are reduced to one."""
     return math.prod(n for n, k in zip(shape, kept(shape, axis), strict=True) if k == 1)
 
 
@@ -51,20 +51,20 @@ def _(g, _y, _x, axis=None, keepdims=False):
 @implements(np.mean, positional=2)
 @primitive
 def mean(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
-    """The mean over `axis`. ValueError for a mean of nothing."""
+    """The mean over `axis`. Raises ValueError where there is nothing to average."""
     _nonempty("mean", x, axis)
     return np.mean(np.asarray(x), axis, keepdims=keepdims)
 
 
 @mean.vjp
 def _(g, _y, _x, axis=None, keepdims=False):
-    return spread(g * (1 / count(_x.shape, axis)), _x.shape, axis)  # g / n would take n to float16 with g
+    return spread(g * (1 / count(_x.shape, axis)), _x.shape, axis)  # not g / n: n could overflow in float16
 
 
 @implements(np.var, positional=2)
 @primitive
 def var(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
-    """The variance over `axis`, the sum of squares divided by n - ddof. ValueError unless n > ddof."""
+    """The variance over `axis`: the sum of squares divided by n - ddof. Raises ValueError unless n > ddof."""
     _nonempty("var", x, axis, ddof)
     return _squares(np.var, x, axis, ddof, keepdims)
 
@@ -78,7 +78,7 @@ def _(g, _y, x, axis=None, ddof=0, keepdims=False):  # 2 (x - mean) / (n - ddof)
 @implements(np.std, positional=2)
 @primitive
 def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
-    """The standard deviation, the square root of `var`. Where it is 0 the derivative is taken as 0."""
+    """The standard deviation, which is the square root of `var`. Where it is 0, its derivative is taken as 0."""
     _nonempty("std", x, axis, ddof)
     return _squares(np.std, x, axis, ddof, keepdims)
 
@@ -93,7 +93,7 @@ def _(g, y, x, axis=None, ddof=0, keepdims=False):  # (x - mean) / ((n - ddof) s
 @implements(np.max, positional=2)
 @primitive
 def max(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
-    """The maximum over `axis`. At ties the gradient is shared equally; NaN wins."""
+    """The maximum over `axis`, NaN where an entry is NaN. Entries that tie share the gradient equally."""
     return np.max(x, axis, keepdims=keepdims)
 
 
@@ -105,7 +105,7 @@ def _(g, y, x, axis=None, keepdims=False):
 @implements(np.min, positional=2)
 @primitive
 def min(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
-    """The minimum over `axis`. At ties the gradient is shared equally; NaN wins."""
+    """The minimum over `axis`, NaN where an entry is NaN. Entries that tie share the gradient equally."""
     return np.min(x, axis, keepdims=keepdims)
 
 
@@ -123,7 +123,7 @@ def _shares(x: np.ndarray, y: np.ndarray, axis: Axis) -> np.ndarray:
 
 @implements(np.prod, positional=2)
 def prod(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The product over `axis`. A tree of multiplications, so that a zero among the factors needs no special case."""
+    """The product over `axis`. It is a tree of multiplications, so a zero among the factors needs no special case."""
     shape = np.shape(x)
     axes = normalize_axis_tuple(range(len(shape)) if axis is None else axis, len(shape), "prod: axis")
     rest = [i for i in range(len(shape)) if i not in axes]
@@ -140,7 +140,7 @@ def prod(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @primitive
 def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
-    """log(sum(e ** x)), without overflow. Where every entry is -inf, so is the result, and the derivative is 0."""
+    """log(sum(e ** x)), without overflow. Where every entry is -inf the result is -inf, with derivative 0."""
     top = np.max(x, axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(np.asarray(x).dtype)
     total = np.sum(np.exp(x - top), axis, keepdims=True)
@@ -163,7 +163,7 @@ def cumsum(x: ArrayLike, axis: int | None = None):
 
 
 @cumsum.vjp
-def _(g, _y, _x, axis=None):  # x_i is in the sums from i on
+def _(g, _y, _x, axis=None):  # x_i is part of the sums from i on
     back = 0 if axis is None else axis
     return reshape(flip(cumsum(flip(g, back), back), back), _x.shape)
 
@@ -172,10 +172,10 @@ def norm(x: ArrayLike, ord: float | None = None, axis: Axis = None, keepdims: bo
     """The vector norm over `axis` (all entries by default).
 
     Args:
-        ord: None or 2 the Euclidean norm (for a matrix: Frobenius), 1 the sum of |x|, inf the largest |x|.
+        ord: None or 2 for the Euclidean norm (of a matrix: Frobenius), 1 for the sum of |x|, inf for the largest |x|.
 
-    Where the Euclidean norm is 0 its derivative is taken as 0, the smallest subgradient; the others follow `abs` and
-    `max`. ValueError for another ord.
+    Where the Euclidean norm is 0, its derivative is taken as 0, the smallest subgradient. The others follow `abs` and
+    `max`. Raises ValueError for another ord.
     """
     if ord in (None, 2):
         return _norm(x, axis, keepdims)
@@ -196,7 +196,7 @@ def _numpy_norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = Fals
 
 @primitive
 def _norm(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
-    """The Euclidean norm, scaled by the largest entry so that squares neither overflow nor vanish."""
+    """The Euclidean norm. x is divided by its largest entry first, so that squares neither overflow nor vanish."""
     top = np.max(np.abs(x), axis, keepdims=True, initial=0)
     safe = np.where((top > 0) & np.isfinite(top), top, 1).astype(np.asarray(x).dtype)
     y = safe * np.sqrt(np.sum(np.square(x / safe), axis, keepdims=True))
@@ -210,7 +210,7 @@ def _(g, y, x, axis=None, keepdims=False):  # x / |x|
 
 
 def _squares(f, x, axis, ddof, keepdims):
-    """np.var or np.std; of float16 in float32, where the squares do not overflow."""
+    """np.var or np.std. float16 is computed in float32, where the squares do not overflow."""
     x = np.asarray(x)
     y = f(x, axis, ddof=ddof, keepdims=keepdims, dtype=np.float32 if x.dtype == np.float16 else None)
     return y.astype(np.float16) if x.dtype == np.float16 else y

@@ -1,4 +1,4 @@
-"""Operations that move entries: shapes, joins, indices. Signatures are NumPy's where NumPy has the function."""
+"""Operations that move entries: shapes, joins, indices. Where NumPy has the function, the signature is NumPy's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Shape = int | Sequence[int]
 @implements(np.reshape)
 @primitive
 def reshape(x: ArrayLike, shape: Shape):
-    """x in another shape of as many entries; one length may be -1."""
+    """x in another shape with as many entries. One length may be -1, and follows from the others."""
     return np.reshape(x, shape)
 
 
@@ -36,7 +36,7 @@ def _(g, _y, _x, shape):
 @implements(np.transpose)
 @primitive
 def transpose(x: ArrayLike, axes: Sequence[int] | None = None):
-    """The axes in another order, reversed by default."""
+    """x with its axes in another order, by default reversed."""
     return np.transpose(x, axes)
 
 
@@ -84,7 +84,7 @@ def _(g, _y, _x, axis=None):
 @implements(np.flip)
 @primitive
 def flip(x: ArrayLike, axis: Axis = None):
-    """x in reverse order along `axis`, all by default."""
+    """x in reverse order along `axis`, by default along all axes."""
     return np.flip(x, axis)
 
 
@@ -135,7 +135,7 @@ def _(g, _y, _axis, *_xs):
 
 @implements(np.concatenate)
 def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0) -> Tensor:
-    """The arrays one after another along an existing axis, their other axes alike; flattened if axis is None."""
+    """The arrays one after another along an existing axis, their other lengths alike; flattened if axis is None."""
     _check_sequence("concatenate", arrays)
     if axis is None:
         arrays, axis = [reshape(a, -1) for a in arrays], 0
@@ -157,7 +157,7 @@ def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Tensor:
 
 @implements(np.split)
 def split(x: ArrayLike, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """x cut along `axis` into a list: `sections` equal parts, or before each of the given indices."""
+    """x cut along `axis` into a list: into `sections` equal parts, or before each of the given indices."""
     shape = np.shape(value(x))
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"split: axis {axis} is out of range for shape {shape}")
@@ -241,9 +241,9 @@ def _(g, _y, _x, index):
 
 @primitive
 def scatter(values: Any, index: Any, shape: tuple[int, ...]):
-    """Zeros of `shape` with `values` added at `index` (repeated entries add up): the adjoint of x[index].
+    """Zeros of `shape` with `values` added at `index`, the adjoint of x[index].
 
-    values: of the shape of x[index]. Same dtype out.
+    Repeated indices add up. `values` has the shape of x[index], and the result has its dtype.
     """
     return kernel.scatter(values, index, shape)
 
@@ -254,12 +254,12 @@ def _(g, _y, _values, index, shape):
 
 
 def getitem(x: ArrayLike, index: Any) -> Tensor:
-    """x[index]: slices, ints, None, ..., masks, integer arrays, as in NumPy. Repeated indices accumulate gradient."""
+    """x[index] as in NumPy: slices, ints, None, ..., masks, integer arrays. Gradients of repeated indices add up."""
     return _getitem(x, _index(index))
 
 
 def scatter_add(x: Any, index: Any, values: ArrayLike) -> Tensor:
-    """A copy of x with `values` added at `index`, repeated indices adding up: numpy.add.at, not in place."""
+    """A copy of x with `values` added at `index`. Repeated indices add up, as in numpy.add.at."""
     shape = np.shape(value(x))
     index = _index(index)
     where = np.shape(np.broadcast_to(0, shape)[index])
@@ -284,7 +284,7 @@ def take(x: ArrayLike, indices: ArrayLike, axis: int | None = None) -> Tensor:
 
 @implements(np.take_along_axis)
 def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int) -> Tensor:
-    """`y[i, k] = x[i, indices[i, k]]`, for any axis: integers of x's shape but along `axis` (as from argsort)."""
+    """`y[i, k] = x[i, indices[i, k]]`, for any axis. But along `axis`, the indices have the shape of x."""
     indices = _integers("take_along_axis", indices)
     shape = np.shape(value(x))
     if len(shape) != indices.ndim or not -len(shape) <= axis < len(shape):
@@ -298,7 +298,7 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int) -> Tensor:
 
 
 def _index(index: Any) -> Any:
-    """`index` with its Tensors as arrays."""
+    """`index` with arrays in the place of Tensors and lists."""
     if type(index) is tuple:
         return tuple(_index(i) for i in index)
     if type(index) is list:
