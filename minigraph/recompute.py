@@ -20,11 +20,12 @@ R = TypeVar("R")
 
 
 def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
-    """`f`, but keeping only its inputs for the backward pass, which runs f again (Chen et al. 2016, arXiv 1604.06174).
+    """`f`, which keeps only its inputs for the backward pass and runs again there (Chen et al. 2016, arXiv 1604.06174).
 
-    Every array that f depends on has to come in through its arguments (trees of arrays); a Tensor that needs a gradient
-    and comes in by closure raises TypeError. `dropout` inside draws the same mask again; so does other randomness whose
-    generator comes from `mg.random.drawing_from`.
+    Every array that f depends on has to come in through its arguments, which are trees of arrays. `dropout` inside
+    draws the same mask again, and so does any randomness whose generator comes from `mg.random.drawing_from`.
+
+    Raises TypeError where f uses, by closure, a Tensor that requires a gradient, or returns no floating array.
     """
 
     @functools.wraps(f)
@@ -34,12 +35,12 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
         if not traced or not modes.flags.get() & RECORD:
             return f(*args, **kwargs)
         inputs = [leaves[i] for i in traced]
-        # What the node keeps must not hold the inputs a second time, or it would outlive the backward pass.
+        # The node keeps `leaves`. If the inputs were in there, they would outlive the backward pass.
         leaves = [None if i in traced else x for i, x in enumerate(leaves)]
         structure = tree.map(lambda _: 0, (args, kwargs))
 
         def run(*tensors: Any) -> Any:
-            """f as a function of its traced leaves to one array, the outputs laid end to end; and the outputs."""
+            """The outputs of f laid end to end in one array, as a function of its traced leaves; and the outputs."""
             filled = list(leaves)
             for i, t in zip(traced, tensors, strict=True):
                 filled[i] = t

@@ -17,11 +17,12 @@ class Tensor:
     """An n-dimensional array whose operations are recorded, so that gradients can be pulled back through them.
 
     Args:
-        data: an array, number, or nested list of numbers. An ndarray is shared, not copied.
-        requires_grad: make this a leaf: `backward()` leaves the gradient in `.grad`.
-        dtype: of the array; by default NumPy's choice.
+        data: an array, a number, or a nested list of numbers. An ndarray is shared, not copied.
+        requires_grad: make this a leaf, for which `backward()` leaves the gradient in `.grad`.
+        dtype: the dtype of the array, by default NumPy's choice.
 
-    Comparisons, `argmax` and `argmin` have no gradient and return ndarrays. Tensors hash by identity.
+    Operators, methods and NumPy's functions record what they do. Comparisons, `argmax` and `argmin` have no gradient and
+    return ndarrays. Tensors hash by identity.
 
     Raises:
         TypeError: the data is not numeric, or `requires_grad` with a dtype that is not floating.
@@ -77,7 +78,7 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """The accumulated gradient of a leaf; None before any, and for every tensor that is not a leaf."""
+        """The accumulated gradient of a leaf. None before the first backward pass, and for a Tensor that is no leaf."""
         return self.node.grad if self.node is not None and self.node.op is None else None
 
     @grad.setter
@@ -97,15 +98,15 @@ class Tensor:
     def backward(
         self, gradient: Any = None, *, retain_graph: bool = False, create_graph: bool = False
     ) -> None:
-        """Add the gradient of this tensor to `.grad` of every leaf it was computed from.
+        """Add the gradient of this Tensor to `.grad` of every leaf that it was computed from.
 
         Args:
-            gradient: the gradient of this tensor, in its shape; 1 by default, if it has one entry.
-            retain_graph: keep the graph for another backward pass through it; otherwise it is freed.
-            create_graph: make the gradients differentiable in turn (and retain the graph).
+            gradient: the gradient of this Tensor, in its shape. It can be left out if the Tensor has one entry, and is 1.
+            retain_graph: keep the graph for another backward pass. Otherwise it is freed.
+            create_graph: make the gradients differentiable in turn, and keep the graph.
 
         Raises:
-            TypeError: this tensor requires no gradient.
+            TypeError: this Tensor requires no gradient.
             ValueError: `gradient` is missing or of another shape.
             BackwardError: the graph was freed, or a rule failed; names the operation and the line that called it.
         """
@@ -132,14 +133,14 @@ class Tensor:
             retain_graph=retain_graph or create_graph,
             create_graph=create_graph,
         )
-        # the seed is the caller's: a leaf that is the root itself must not share it
+        # `gradient` is the caller's array, which a leaf that is the root itself must not share.
         arrays = owned([value(g) for g in grads.values()], {id(value(gradient))})
         for (leaf, g), array in zip(grads.items(), arrays, strict=True):
             new = Tensor.of(array, g.node if type(g) is Tensor else None)
             leaf.grad = new if leaf.grad is None else leaf.grad + new
 
     def detach(self) -> Tensor:
-        """The same array, outside the graph."""
+        """A Tensor of the same array that is not part of the graph."""
         return Tensor.of(self.data, None)
 
     def item(self) -> float | int | bool:
@@ -149,7 +150,7 @@ class Tensor:
         return self.data.item()
 
     def numpy(self) -> np.ndarray:
-        """The array. TypeError where this Tensor requires a gradient, which an array would lose."""
+        """The array. Raises TypeError if this Tensor requires a gradient, which an array would lose."""
         if self.node is not None:
             raise TypeError("this Tensor requires a gradient, an ndarray would lose it: use t.detach().numpy()")
         return self.data
@@ -286,7 +287,7 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.data)
 
-    def __float__(self) -> float:  # math.exp(t) and array[0] = t come here: their gradient would be lost
+    def __float__(self) -> float:  # math.exp(t) and array[0] = t come here, and would lose the gradient
         _constant(self, "float()")
         return float(self.item())
 

@@ -1,7 +1,7 @@
 """Drawing a recorded graph with Graphviz: `draw` makes the picture, `save` writes it as DOT and SVG.
 
-An operation is a rounded box with its name, the arguments that are not at their defaults, and its dtype and shape.
-Parameters are amber boxes, inputs blue and outputs green ellipses, constant arrays grey text.
+An operation is a rounded box: its name, the arguments that are not at their defaults, and its dtype and shape.
+Parameters are amber boxes, inputs are blue ellipses, outputs are green ones, and constant arrays are grey text.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NODE = {
     "margin": "0.16,0.08", "height": "0.3",
 }  # fmt: skip
 _EDGE = {"color": "#8794a3", "arrowsize": "0.6"}
-_STRAIGHT = {"weight": "8"}  # edges from inputs and operations: parameters and constants stand aside
+_STRAIGHT = {"weight": "8"}  # keeps edges from inputs and operations straight, so parameters stand aside
 _PARAMETER = {"style": "filled", "fillcolor": "#fdf0d5", "color": "#dcb768"}
 _INPUT = {"shape": "ellipse", "style": "filled", "fillcolor": "#dcebfa", "color": "#86b3dd"}
 _OUTPUT = {"shape": "ellipse", "style": "filled", "fillcolor": "#dff3e4", "color": "#7dbd91"}
@@ -50,15 +50,15 @@ def draw(
 
     Args:
         inputs: nested dicts, lists or tuples of arrays, one for each positional argument of the function. Floating
-            arrays are traced and drawn under their paths (`params.conv1.w`): as an input where the argument is one
-            array, as a parameter where it is a member of a dict, list or tuple.
-        names: more names, for Tensors and arrays that come in by closure: a nested dict of them.
+            arrays are traced and drawn under their paths, such as `params.conv1.w`. An argument that is one array is
+            drawn as an input, the members of a dict, list or tuple as parameters.
+        names: a nested dict of Tensors and arrays that come in by closure, to give them names too.
 
-    Nodes are numbered in the order of computation. What the output does not depend on is not drawn. Inside a function,
-    `mg.grad` is drawn too: `mg.draw(mg.grad(f), x)` is the graph of the gradient.
+    Nodes are numbered in the order of computation. What the output does not depend on is not drawn. Transforms inside a
+    function are drawn too: `mg.draw(mg.grad(f), x)` is the graph of the gradient.
 
     Raises:
-        TypeError: the target is neither, or the inputs do not fit the function.
+        TypeError: the target is no Tensor and no function, or the inputs do not fit the function.
         ValueError: no graph was recorded: the output depends on no traced array.
         RuntimeError: a backward pass has freed the graph.
         ImportError: the `graphviz` package is missing.
@@ -127,7 +127,7 @@ def draw(
 def save(picture: graphviz.Digraph, path: str | Path) -> list[Path]:
     """Write `path`.dot, and `path`.svg by the `dot` program of Graphviz; returns the files written.
 
-    Where `dot` is missing or fails the DOT file is there all the same, and a UserWarning says what to do.
+    Where `dot` is missing or fails, the DOT file is written all the same, and a UserWarning says what to do.
     """
     import graphviz
 
@@ -166,7 +166,7 @@ def _trace(f: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Any, dict[st
 
 
 def _traced(leaf: Any) -> Any:
-    """A fresh leaf for a floating array or Tensor, the graph behind it cut off; anything else as it is."""
+    """A fresh leaf for a floating array or Tensor, without the graph behind it; anything else as it is."""
     data = value(leaf)
     return Tensor(data, requires_grad=True) if tree.is_array(data) and data.dtype.kind == "f" else leaf
 
@@ -179,7 +179,7 @@ def _key(leaf: Any) -> Any:
 
 
 def _arguments(node: Node) -> tuple[list[Any], str]:
-    """What has an edge to the node, parent nodes and constant arrays in order, and its other arguments as a text."""
+    """What has an edge to the node (parent nodes and constant arrays, in order), and its other arguments as a text."""
     assert node.op is not None
     sources: list[Any] = []
     other: dict[str, Any] = {}
@@ -191,7 +191,7 @@ def _arguments(node: Node) -> tuple[list[Any], str]:
             sources.append(argument)
         else:
             other[names[i] if i < len(names) else str(i)] = argument
-    # Arrays among the keyword arguments are what the forward has computed already, as the statistics of batch_norm.
+    # Arrays among the keyword arguments are not shown: they were computed before the forward, as in batch_norm.
     other.update((k, v) for k, v in (node.kwargs or {}).items() if k != "saved" and not tree.is_array(v))
     defaults = dict(zip(reversed(names), reversed(forward.__defaults__ or ()), strict=False))
     defaults.update(forward.__kwdefaults__ or {})
