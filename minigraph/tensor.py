@@ -21,8 +21,8 @@ class Tensor:
         requires_grad: make this a leaf, for which `backward()` leaves the gradient in `.grad`.
         dtype: the dtype of the array, by default NumPy's choice.
 
-    Operators, methods and NumPy's functions record what they do. Comparisons, `argmax` and `argmin` have no gradient and
-    return ndarrays. Tensors hash by identity.
+    Operators, methods and NumPy's functions record what they do. Comparisons, `argmax` and `argmin` have no gradient,
+    and return ndarrays. Tensors hash by identity.
 
     Raises:
         TypeError: the data is not numeric, or `requires_grad` with a dtype that is not floating.
@@ -101,7 +101,7 @@ class Tensor:
         """Add the gradient of this Tensor to `.grad` of every leaf that it was computed from.
 
         Args:
-            gradient: the gradient of this Tensor, in its shape. It can be left out if the Tensor has one entry, and is 1.
+            gradient: the gradient of this Tensor, in its shape; by default 1, if the Tensor has one entry.
             retain_graph: keep the graph for another backward pass. Otherwise it is freed.
             create_graph: make the gradients differentiable in turn, and keep the graph.
 
