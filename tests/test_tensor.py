@@ -51,6 +51,7 @@ def test_hash_is_identity_and_equality_is_elementwise():
         ("abc", {}, "expected real numbers, got str"),
         (1j, {}, "expected real numbers, got complex"),
         ([None], {}, "expected real numbers"),
+        (np.ones(2, np.longdouble), {}, "up to 64 bits"),
         ([1, 2], {"requires_grad": True}, "requires_grad needs a floating dtype, got int64"),
         (True, {"requires_grad": True}, "needs a floating dtype, got bool"),
     ],

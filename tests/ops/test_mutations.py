@@ -1,14 +1,15 @@
-"""The checks of the table can fail: for every primitive, every way to break its rule is noticed."""
+"""A suite over the table: its checks can fail. For every primitive, every way to break its rule is noticed."""
 
 from contextlib import contextmanager
 from types import FunctionType
 
 import numpy as np
 import pytest
-from table import ROWS, pulled
 
 import minigraph as mg
 from minigraph.testing import GradientMismatch, check_vjp
+
+from .table import ROWS, pulled
 
 PRIMITIVES = {name: p for name, p in mg.primitives().items() if p.__module__.startswith("minigraph.")}
 OF_NAME = {row.name: row for row in ROWS}
