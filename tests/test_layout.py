@@ -1,4 +1,4 @@
-"""Where a test is: what minigraph/ops/reduce.py promises is tested in tests/ops/test_reduce.py, and so for every module."""
+"""Where tests are: what minigraph/ops/reduce.py promises is tested in tests/ops/test_reduce.py, and so on."""
 
 from pathlib import Path
 
