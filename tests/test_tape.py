@@ -360,6 +360,7 @@ thread.join()
 """
 
 
+@pytest.mark.slow
 def test_a_chain_of_100_000_operations():
     run = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True)
     assert (run.stdout, run.stderr, run.returncode) == ("done\n", "", 0)
