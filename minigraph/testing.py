@@ -1,8 +1,9 @@
-"""Is a gradient what finite differences say it is? `check_vjp` and `check_adjoint`, in float64.
+"""Checks of gradients: `check_vjp` by finite differences, `check_adjoint` by an identity of linear functions.
 
-A derivative along a direction is taken by central differences at halving steps, extrapolated to step 0, which also
-gives its error (Ridders 1982, Adv. Eng. Software 4:75). Where the slopes from below and above settle at two different
-values there is a kink, and finite differences say nothing for or against a rule.
+All computation is in float64. The derivative along a direction comes from central differences at smaller and smaller
+steps, each half of the one before. They are extrapolated to step 0, and how far the extrapolations differ estimates
+the error (Ridders 1982, Adv. Eng. Software 4:75). At a kink, the slopes from below and from above converge to two
+different values. Finite differences can neither confirm nor refute a rule there, and the check reports the kink.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from .transforms import vjp
 
 __all__ = ["GradientMismatch", "KinkError", "Passed", "check_adjoint", "check_vjp"]
 
-STEP = 2.0**-7  # the first step, relative to the mean size of the array that is moved
-HALVINGS = 24  # of it, at most
-FULL = 64  # entries of the input, or of the output, up to which each is looked at by itself
+STEP = 2.0**-7  # the first step, as a fraction of the mean absolute entry of the array that is moved
+HALVINGS = 24  # how many times the step is halved at most
+FULL = 64  # up to this many entries, every entry of the input (or of the result) is checked by itself
 EPS = float(np.finfo(np.float64).eps)
 
 Index = tuple[int, ...]
@@ -34,7 +35,7 @@ class Passed:
     """The verdict of a check that passed.
 
     Attributes:
-        errors: for each order the largest difference from finite differences, relative as `rtol` of `check_vjp` is.
+        errors: for each order, the largest relative difference between the rule and finite differences.
     """
 
     errors: tuple[float, ...]
@@ -48,8 +49,9 @@ class GradientMismatch(AssertionError):
     """A rule and finite differences disagree.
 
     Attributes:
-        argument, entry: the input whose derivative it is. order: the derivative's.
-        rule, slope: the derivative that the rule gives, and that of finite differences.
+        argument, entry: the input, and the entry of it, in which the derivative is wrong.
+        order: the order of that derivative.
+        rule, slope: the derivative that the rule gives, and the one that finite differences give.
     """
 
     def __init__(self, message: str, argument: str, entry: Index, order: int, rule: float, slope: float):
@@ -58,11 +60,15 @@ class GradientMismatch(AssertionError):
 
 
 class KinkError(AssertionError):
-    """The function has a kink at the input: the check can say nothing there. Give it another input.
+    """The function has a kink at the input, so the check cannot decide. Give it another input.
 
     Attributes:
-        argument, entry: the input along which it is. output: the entry of the result. order: of the derivative.
-        slopes: the derivative from below and from above. rule: that of the rule. inside: whether it is between the two.
+        argument, entry: the input, and the entry of it, along which the kink lies.
+        output: the entry of the result that has the kink.
+        order: the order of the derivative that was checked.
+        slopes: the derivative from below and from above.
+        rule: the derivative that the rule gives.
+        inside: whether the rule's derivative lies between the two slopes, which makes it a subgradient.
     """
 
     def __init__(
@@ -84,22 +90,24 @@ def check_vjp(f: Callable[..., Any], *args: Any, order: int = 2, rtol: float = 1
     """Check the gradient of `f` at `args` against finite differences.
 
     Args:
-        f: takes Tensors where `args` has floating arrays, and returns an array (or a tree of arrays).
-        args: arrays, trees of arrays, or anything else f takes (a Python float is a constant). Every floating array is
-            differentiated, in float64.
-        order: 2 also checks the derivatives of the gradient, as a function of the input and of the cotangent, and that
-            the gradient under create_graph is the plain one; 3 checks the derivatives of these; and so on.
-        rtol: the error allowed, relative to the largest entry of the Jacobian for an argument, or of its projections.
-        seed: of the random cotangents and directions.
+        f: the function. It is given a Tensor in place of each floating array in `args`, and returns a floating array or
+            a tree of them, of any shapes.
+        args: arrays, trees of arrays, or anything else that f takes. Every floating array is differentiated, in
+            float64. A Python float is a constant.
+        order: the highest order of derivatives to check. Order 2 checks the derivatives of the gradient, which is a
+            function of the input and of the cotangent, and checks that create_graph does not change the gradient.
+            Order 3 checks the derivatives of those derivatives, and so on.
+        rtol: the error allowed, relative to the largest derivative of the same argument.
+        seed: the seed of the random cotangents and directions.
 
-    Up to 64 entries of input the whole Jacobian is compared, above that random projections of it.
+    If all inputs together have at most 64 entries, the whole Jacobian is compared, otherwise random projections of it.
 
     Raises:
-        GradientMismatch: a derivative is wrong; says for which argument and entry, and both numbers.
-        KinkError: none is wrong, but at a kink none can be right; says what the slopes on both sides are.
-        TypeError: no argument is floating, or f returns something else than floating arrays.
-        ValueError: an input or the result is not finite, f gives another result when called again, or f is too rough
-            for finite differences.
+        GradientMismatch: a derivative is wrong. The message names the argument and the entry, and gives both numbers.
+        KinkError: no derivative is wrong, but the function has a kink. The message gives the slopes on both sides.
+        TypeError: no argument is a floating array, or f returns something other than floating arrays.
+        ValueError: an input or the result is not finite, f gives another result when it is called again, finite
+            differences do not converge, or `order` is less than 1.
     """
     if order < 1:
         raise ValueError(f"check_vjp: order should be at least 1, got {order}")
@@ -110,7 +118,8 @@ def check_vjp(f: Callable[..., Any], *args: Any, order: int = 2, rtol: float = 1
         with np.errstate(all="ignore"):
             check = _Check(g, xs, names, k, rtol, rng, floor)
             errors.append(check.run())
-        # What cancels in the derivative may have been as large as the value over the input: so large is its rounding.
+        # Terms of the derivative may cancel. They may have been as large as the value divided by the input, and the
+        # rounding error of the next order is relative to that.
         floor = check.largest(check.value) / max(1.0, *check.size)
         g = _gradient(g, len(xs))
         xs = xs + [rng.standard_normal(y.shape) for y in check.outputs]
@@ -119,13 +128,19 @@ def check_vjp(f: Callable[..., Any], *args: Any, order: int = 2, rtol: float = 1
 
 
 def check_adjoint(f: Callable[..., Any], *args: Any, rtol: float = 1e-12, seed: int = 0) -> None:
-    """Check <w, f(v) - f(0)> = <pullback(w), v> for random v, w, of an `f` linear or affine in each floating argument.
+    """Check the gradient of a linear or affine function by the identity <w, f(v) - f(0)> = <pullback(w), v>.
+
+    It holds up to rounding, so this check is far more exact than finite differences.
 
     Args:
-        f, args: as `check_vjp` takes them; v takes the place of one floating array at a time.
+        f, args: as for `check_vjp`. f must be linear or affine in each floating array of `args` alone, the others held
+            fixed. The random v takes the place of one of them at a time.
         rtol: the error allowed, relative to the sum of the absolute products.
+        seed: the seed of the random v and w.
 
-    Raises GradientMismatch, and what `check_vjp` raises for bad input.
+    Raises:
+        GradientMismatch: the two sides differ for an argument.
+        TypeError, ValueError: as `check_vjp` does.
     """
     rng = np.random.default_rng(seed)
     g, xs, names = _of_leaves("check_adjoint", f, args)
@@ -150,7 +165,7 @@ def check_adjoint(f: Callable[..., Any], *args: Any, rtol: float = 1e-12, seed: 
 
 
 def _of_leaves(what: str, f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, list[np.ndarray], list[str]]:
-    """f as a function of its floating leaves to a list of arrays; these leaves in float64; their names."""
+    """f as a function from its floating leaves to a list of arrays, these leaves in float64, and their names."""
     all_leaves = tree.leaves(args)
     xs, names, places = [], [], []
     for place, (path, leaf) in enumerate(tree.items(args)):
@@ -199,7 +214,7 @@ def _flat(arrays: Sequence[Any]) -> np.ndarray:
 
 
 def _dot(gradient: np.ndarray, direction: np.ndarray) -> float:
-    """<gradient, direction>, where a NaN counts only if the direction goes there."""
+    """<gradient, direction>. A NaN in an entry of the gradient counts only if the direction is not 0 there."""
     along = np.flatnonzero(direction)
     return float(gradient[along] @ direction[along])
 
@@ -214,15 +229,15 @@ def _between(x: float, ends: tuple[float, float]) -> bool:
 
 @dataclass
 class _Line:
-    """What is known of the function along one direction, for every entry of the result (flat)."""
+    """What finite differences say about one direction. Arrays have an entry for each entry of the result, flat."""
 
-    leaf: int  # the input that is moved
-    direction: np.ndarray  # of the leaf's size, flat
+    leaf: int  # which input is moved
+    direction: np.ndarray  # along what, flat
     slope: np.ndarray
-    error: np.ndarray  # of slope
-    noise: float  # the part of the error that rounding alone may cause
-    secant: np.ndarray  # the absolute slope over the first step: near zeros of the slope, the size of slopes
-    kinks: dict[int, tuple[float, float]]  # output entry: slope from below, slope from above
+    error: np.ndarray  # the estimated error of `slope`
+    noise: float  # how much of the error rounding alone may cause
+    secant: np.ndarray  # the absolute slope over the first step: a scale for slopes that happen to be near 0
+    kinks: dict[int, tuple[float, float]]  # entry of the result -> slope from below, slope from above
 
 
 class _Check:
@@ -239,7 +254,7 @@ class _Check:
         floor: float,
     ):
         self.g, self.xs, self.names, self.order, self.rtol, self.rng = g, xs, names, order, rtol, rng
-        self.floor = floor  # rounding is relative to numbers at least this large
+        self.floor = floor  # rounding errors are taken relative to numbers of at least this size
         self.size = [float(np.abs(x).mean()) or 1.0 if x.size else 1.0 for x in xs]
         self.outputs, self.pullback = vjp(g, *(x.copy() for x in xs))
         self.value = _flat(self.outputs)
@@ -248,7 +263,7 @@ class _Check:
         self._check_repeats()
 
     def run(self) -> float:
-        """The largest relative error; raises for what is wrong."""
+        """The largest relative error. Raises GradientMismatch, KinkError or ValueError as `check_vjp` does."""
         small = sum(x.size for x in self.xs) <= FULL
         lines = []
         for leaf, x in enumerate(self.xs):
@@ -279,7 +294,7 @@ class _Check:
         return _flat(self.g(*inputs))
 
     def largest(self, *values: np.ndarray) -> float:
-        """The largest finite number, or the floor."""
+        """The largest finite absolute value, at least the floor."""
         return max(self.floor, *(float(np.abs(v).max(initial=0, where=np.isfinite(v))) for v in values))
 
     def _pull(self, u: np.ndarray) -> list[np.ndarray]:
@@ -289,9 +304,10 @@ class _Check:
         return [np.reshape(p, -1) for p in self.pullback(parts)]
 
     def _line(self, leaf: int, direction: np.ndarray, first: float = STEP) -> _Line:
+        """The slopes along a direction, by extrapolation. The steps shrink from `first` until the error is small."""
         y = self.value
         slope, error = np.full(y.shape, np.nan), np.full(y.shape, np.inf)
-        row: list[np.ndarray] = []  # central differences, and their extrapolations free of h^2, h^4, ...
+        row: list[np.ndarray] = []  # the central difference at step h, then extrapolations without its h^2, h^4, ...
         jump, suspect, noise, secant = None, np.zeros(y.shape, bool), 0.0, np.zeros(y.shape)
         for k in range(HALVINGS + 1):
             h = first * 0.5**k
@@ -304,7 +320,8 @@ class _Check:
                 off = np.maximum(np.abs(new[-1] - new[j]), np.abs(new[-1] - old)) + noise
                 better = off < error
                 slope[better], error[better] = new[-1][better], off[better]
-            # the slopes above and below differ by h f'' + O(h^3), or at a kink by a constant
+            # The slopes from above and below differ by h f'' + O(h^3), which halves with h. At a kink they differ by a
+            # constant.
             last, jump = jump, (above - 2 * y + below) / h
             if last is None:
                 secant = np.nan_to_num(sides, nan=0, posinf=0)
@@ -318,10 +335,11 @@ class _Check:
         return _Line(leaf, direction, slope, error, noise, secant, kinks)
 
     def _kinks(self, leaf: int, direction: np.ndarray, suspects: np.ndarray) -> dict[int, tuple[float, float]]:
-        """Those of `suspects`, entries of the result, whose slopes from below and above settle at two different values.
+        """The slopes from below and above at those of `suspects`, entries of the result, that have a kink.
 
-        Over steps that fall by 8, the difference of the two slopes of a smooth function falls by 8 too once the step is
-        below the radius of its curvature, that at a kink stays, until rounding drowns it.
+        The steps shrink by 8 each time. The two slopes of a smooth function then come 8 times closer to each other, as
+        soon as the step is below the function's radius of curvature. At a kink their difference stays the same, until
+        rounding hides it.
         """
         y, noise_unit = self.value[suspects], 16 * EPS * self.largest(self.value)
         slopes = []
@@ -333,7 +351,7 @@ class _Check:
         for i, entry in enumerate(suspects.tolist()):
             seen = [(float(b[i]), float(a[i])) for b, a, noise in slopes if noise < 0.02 * abs(a[i] - b[i])][-3:]
             gaps = [a - b for b, a in seen]
-            # where a slope runs away, there is a jump or a cusp
+            # If a slope itself keeps changing, this is a jump or a cusp and no kink.
             if len(gaps) == 3 and all(
                 abs(was - now) < 0.1 * abs(gaps[2])
                 for was, now in [*pairwise(gaps), *zip(seen[1], seen[2], strict=True)]
@@ -361,7 +379,7 @@ class _Check:
         )  # fmt: skip
 
     def _compare(self, lines: list[_Line], u: np.ndarray) -> float:
-        """The largest relative error of the gradient of <u, g>; raises GradientMismatch for one that is too large."""
+        """The largest relative error of the gradient of <u, g>. Raises GradientMismatch for one that is too large."""
         pulled, used = self._pull(u), np.flatnonzero(u)
         v, size, worst, rough = u[used], np.abs(u[used]), 0.0, None
         for leaf, gradient in enumerate(pulled):
@@ -392,7 +410,7 @@ class _Check:
         return worst
 
     def _agrees_nearer(self, line: _Line, u: np.ndarray, pulled: np.ndarray, scale: float) -> bool:
-        """Whether smaller steps speak for the rule: the first ones may have crossed a kink, and agreed by chance."""
+        """Whether smaller steps confirm the rule: the first ones may have crossed a kink, and agreed by chance."""
         for smaller in (2.0**-6, 2.0**-12):
             near = self._line(line.leaf, line.direction, STEP * smaller)
             error = _dot(near.error, np.abs(u))
@@ -406,7 +424,7 @@ class _Check:
             return abs(_dot(pulled, part.direction) - _dot(part.slope, u))
 
         line, entry = self._entry(line, gap)
-        length = float(line.direction.sum())  # of a direction with one entry
+        length = float(line.direction.sum())  # the direction has one entry that is not 0
         rule, slope = _dot(pulled, line.direction) / length, _dot(line.slope, u) / length
         outputs = np.flatnonzero(u)
         of = "a random cotangent"
@@ -436,7 +454,7 @@ class _Check:
         )  # fmt: skip
 
     def _entry(self, line: _Line, score: Callable[[_Line], float]) -> tuple[_Line, Index]:
-        """The one entry that makes `line` score: its direction is halved until one is left."""
+        """The entry that contributes most to the score of `line`, found by halving the direction, and its own line."""
         support = np.flatnonzero(line.direction)
         direction = np.abs(line.direction)
         while support.size > 1:
@@ -449,7 +467,7 @@ class _Check:
         return line, tuple(map(int, np.unravel_index(support[0], self.xs[line.leaf].shape)))
 
     def _output(self, i: int) -> tuple[str, Index]:
-        """The name and entry of the i-th number of the result."""
+        """In words, where the i-th number of the flat result is: which array, and the index in it."""
         for k, y in enumerate(self.outputs):
             if i < y.size:
                 name = "the result" if self.order == 1 else f"the gradient for {self.names[k]}"

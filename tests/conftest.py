@@ -1,5 +1,6 @@
 from hypothesis import settings
 
-# The same examples on every run, few of them, and no limit on time that a busy machine could break.
+# The same examples in every run and in whichever worker a test runs: they follow from the test's own source. There are
+# few of them, and no limit on the time of one, which a busy machine could break.
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30, database=None)
 settings.load_profile("ci")

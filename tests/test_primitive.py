@@ -103,22 +103,6 @@ def test_a_wrong_gradient_is_an_error_that_names_the_call(gradient, message):
     assert "f(float64 (3,)) -> float64 (3,)" in str(caught.value) and "test_primitive.py" in str(caught.value)
 
 
-def test_gradients_are_cast_unbroadcast_and_zero_for_none():
-    @mg.custom_vjp
-    def f(a, b, c):
-        return a + b + c
-
-    @f.vjp
-    def _(g, _y, _a, _b, _c):
-        return np.asarray(g, np.float64), g, None
-
-    args = (np.ones((2, 1), np.float32), np.ones(3), np.ones(3))
-    a, b, c = mg.grad(lambda *a: f(*a).sum(), (0, 1, 2))(*args)
-    assert a.dtype == np.float32
-    for got, expected in ((a, np.full((2, 1), 3.0)), (b, np.full(3, 2.0)), (c, np.zeros(3))):
-        np.testing.assert_array_equal(got, expected)
-
-
 def test_only_what_the_rule_names_is_kept():
     seen = {}
 

@@ -1,10 +1,8 @@
 """The backward pass: what it accumulates, keeps, frees and computes; depth, memory, threads."""
 
-import asyncio
 import gc
 import subprocess
 import sys
-import threading
 import weakref
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 
 import minigraph as mg
 from minigraph import BackwardError, Tensor, modes, tape
+from tests.threads import in_threads
 
 X = np.array([0.5, -1.0, 2.0])
 
@@ -202,23 +201,6 @@ def test_gradients_that_nobody_needs_are_not_computed(product):
     assert ran == ["b", "a", "b"]  # the inner for a alone, then the outer through f(x, x)
 
 
-def test_what_is_not_recorded():
-    x = leaf()
-    assert type(mg.exp(X)) is np.ndarray and not mg.exp(Tensor(X)).requires_grad
-    with mg.no_grad():
-        assert not (x * 2).requires_grad
-        with pytest.raises(ZeroDivisionError), mg.no_grad():
-            raise ZeroDivisionError
-        assert not (x * 2).requires_grad
-    assert (x * 2).requires_grad
-
-    @mg.no_grad()
-    def doubled(n):
-        return doubled(n - 1) if n else x * 2
-
-    assert not doubled(3).requires_grad and not doubled(0).requires_grad and (x * 2).requires_grad
-
-
 def test_rules_record_under_create_graph_alone():
     seen = []
 
@@ -360,30 +342,13 @@ thread.join()
 """
 
 
+@pytest.mark.slow
 def test_a_chain_of_100_000_operations():
     run = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True)
     assert (run.stdout, run.stderr, run.returncode) == ("done\n", "", 0)
 
 
-# ---------------------------------------------------------------- threads and tasks
-
-
-def in_threads(n, work):
-    errors, start = [], threading.Barrier(n)
-
-    def run(i):
-        try:
-            start.wait()
-            work(i)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert not errors, errors
+# ---------------------------------------------------------------- threads
 
 
 def test_many_threads_record_at_once():
@@ -408,41 +373,6 @@ def test_many_threads_record_at_once():
     in_threads(8, work)
 
 
-def test_modes_are_local_to_a_thread():
-    off, on = threading.Event(), threading.Event()
-
-    def work(i):
-        if i == 0:
-            with mg.no_grad(), mg.detect_anomaly():
-                off.set()
-                assert on.wait(10)
-                assert not (leaf() * 2).requires_grad
-        else:
-            assert off.wait(10)
-            assert (leaf() * 2).requires_grad and not modes.flags.get() & modes.ANOMALY
-            on.set()
-
-    in_threads(2, work)
-
-
-def test_modes_are_local_to_a_task():
-    async def quiet(ready, done):
-        with mg.no_grad():
-            ready.set()
-            await done.wait()
-            assert not (leaf() * 2).requires_grad
-
-    async def main():
-        ready, done = asyncio.Event(), asyncio.Event()
-        task = asyncio.create_task(quiet(ready, done))
-        await ready.wait()
-        assert (leaf() * 2).requires_grad
-        done.set()
-        await task
-
-    asyncio.run(main())
-
-
 def test_max_pool_keeps_a_byte_an_output_and_only_where_it_is_recorded():
     x = mg.Tensor(np.random.default_rng(0).standard_normal((2, 4, 4, 3)), requires_grad=True)
     node = mg.max_pool(x * 2, 2).node
@@ -451,18 +381,6 @@ def test_max_pool_keeps_a_byte_an_output_and_only_where_it_is_recorded():
     assert modes.records(x) and not modes.records(x.data) and not modes.records(x.detach())
     with mg.no_grad():
         assert not modes.records(x)
-
-
-def test_operations_that_nothing_called():
-    """The lowest frame of a thread of the system's, or of an exit handler."""
-    code = """
-import atexit, numpy as np, minigraph as mg
-x = mg.Tensor(np.ones(2), requires_grad=True)
-atexit.register(x.__mul__, 2.0)
-atexit.register(mg.exp, x)
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (run.stderr, run.returncode) == ("", 0)
 
 
 # ---------------------------------------------------------------- gradients that a rule may write over

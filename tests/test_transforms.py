@@ -1,15 +1,12 @@
-"""grad, vjp, jvp, hvp, jacobian, hessian: trees, nesting, perturbation confusion, bad input; checkpoint."""
+"""grad, vjp, jvp, hvp, jacobian, hessian: trees, nesting, perturbation confusion, bad input."""
 
-import contextlib
-import gc
-import weakref
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import minigraph as mg
-from minigraph import BackwardError, Tensor, tape, tree
+from minigraph import BackwardError, Tensor, tree
 
 X = np.array([0.5, -1.0, 2.0])
 rng = np.random.default_rng(0)
@@ -278,101 +275,3 @@ def test_a_tensor_by_closure_is_refused_not_lost():
 def test_misuse(call, error, message):
     with pytest.raises(error, match=message):
         call()
-
-
-# ---------------------------------------------------------------- checkpoint
-
-
-def heavy(p, x, k=1.0):
-    h = mg.tanh(x @ p["w"]) * k
-    return {"h": mg.sin(h) @ p["v"][0], "s": (h.sum(), 5), "n": np.arange(2)}
-
-
-def total(f, p, x):
-    out = f(p, x, k=2.0)
-    assert out["s"][1] == 5 and out["n"].tolist() == [0, 1]
-    return (out["h"] ** 2).sum() * out["s"][0]
-
-
-def test_checkpoint_has_the_same_values_and_gradients_of_any_order():
-    p = {"w": rng.standard_normal((3, 4)), "v": [rng.standard_normal((4, 2))]}
-    x = rng.standard_normal((5, 3))
-    again = mg.checkpoint(heavy)
-    nested = mg.checkpoint(lambda *a, **k: mg.checkpoint(heavy)(*a, **k))
-    plain = mg.value_and_grad(lambda p: total(heavy, p, x))(p)
-    for f in (again, nested):
-        close(mg.value_and_grad(lambda p, f=f: total(f, p, x))(p), plain, rtol=1e-14)
-        close(mg.hvp(lambda p, f=f: total(f, p, x), p, p), mg.hvp(lambda p: total(heavy, p, x), p, p), rtol=1e-12)
-        close(mg.jvp(lambda p, f=f: total(f, p, x), (p,), (p,)), mg.jvp(lambda p: total(heavy, p, x), (p,), (p,)))
-    close(again(p, x), heavy(p, x))
-    t = Tensor(X.astype(np.float32), requires_grad=True)
-    mg.checkpoint(lambda t: (t * t).sum())(t).backward()
-    assert t.grad.dtype == np.float32
-
-
-def test_checkpoint_keeps_inputs_only():
-    live = lambda: sum(type(o) is tape.Node for o in gc.get_objects())  # noqa: E731
-    x = Tensor(X, requires_grad=True)
-
-    def many(x):
-        for _ in range(50):
-            x = mg.sin(x)
-        return x
-
-    gc.collect()
-    before = live()
-    y = mg.checkpoint(many)(x)
-    assert live() == before + 1
-    y.backward(X, retain_graph=True)
-    assert live() == before + 1  # nor does the node keep what the backward pass recorded
-    z = many(x)
-    assert live() == before + 51
-    y = mg.checkpoint(many)(h := x * 1.0)
-    y.backward(X)
-    kept = weakref.ref(h.data)
-    del h
-    assert kept() is None and y.shape == (3,)
-    x.grad = None
-    mg.checkpoint(many)(x).backward(X)
-    grad, x.grad = x.grad, None
-    z.backward(X)
-    close(grad.data, x.grad.data, rtol=1e-15)
-
-
-def test_checkpoint_refuses_what_it_would_lose():
-    w = Tensor(X, requires_grad=True)
-    with pytest.raises(TypeError, match=r"uses a Tensor that needs a gradient and is not among its arguments"):
-        mg.grad(lambda x: mg.checkpoint(lambda x: x * w)(x).sum())(X)
-    with pytest.raises(TypeError, match="should return floating arrays"):
-        mg.grad(lambda x: mg.checkpoint(lambda x: x.argmax())(x) * 1.0)(X)
-
-    class Mine(ValueError):
-        pass
-
-    @mg.checkpoint
-    def fails(x):
-        raise Mine("here")
-
-    with pytest.raises(Mine, match=r"^here$"):
-        mg.grad(fails)(X)
-
-
-@pytest.mark.parametrize("given", ["argument", "context", "seeded"])
-def test_checkpoint_draws_the_same_again(given):
-    def layer(x, g):
-        for _ in range(2):
-            x = mg.dropout(mg.exp(x), 0.5, rng=g) * mg.random.drawing_from(g).normal(size=40)
-        return x
-
-    def run(layer):
-        mg.seed(3)
-        g = np.random.default_rng(3)
-        own = g if given == "argument" else None
-        with mg.random.use(g) if given == "context" else contextlib.nullcontext():
-            loss = lambda x: (layer(layer(x, own), own) ** 2).sum()  # noqa: E731
-            out = mg.value_and_grad(loss)(np.linspace(0, 1, 40))
-            return out, mg.random.drawing_from(own).random()  # as if there had been no replay
-
-    plain = run(layer)
-    for f in (mg.checkpoint(layer), mg.checkpoint(lambda x, g: mg.checkpoint(layer)(x, g))):
-        close(run(f), plain, rtol=1e-14)

@@ -200,6 +200,7 @@ def test_odd_names_are_quoted(name, shown):
     assert text == shown.replace("\\", 2 * "\\")  # \N alone is the node's id to Graphviz
 
 
+@pytest.mark.slow
 def test_a_long_chain_is_drawn_without_recursion():
     x = mg.Tensor(np.ones(1), requires_grad=True)
     y = x

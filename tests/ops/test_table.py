@@ -1,13 +1,18 @@
-"""Every primitive and every public operation, held to its row of the table."""
+"""A suite over the table: every primitive and every public operation is held to its row.
+
+It stands beside the files that mirror minigraph/ops, since each of its tests runs over all families. What only one
+operation promises is tested in the file of its family.
+"""
 
 import importlib
 
 import numpy as np
 import pytest
-from table import ROWS
 
 import minigraph as mg
 from minigraph import ops, tree
+
+from .table import ROWS, converted, pulled, tensors
 
 
 def over(*attributes):
@@ -21,30 +26,6 @@ def over(*attributes):
             for i, c in enumerate(getattr(row, attribute))
         ],
     )
-
-
-def is_floating(x):
-    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
-
-
-def converted(args, convert):
-    """The arguments with `convert` applied to every floating array, also in lists."""
-    return [converted(a, convert) if isinstance(a, list) else convert(a) if is_floating(a) else a for a in args]
-
-
-def tensors(args):
-    return converted(args, lambda a: mg.Tensor(a, requires_grad=True))
-
-
-def pulled(row, c, args):
-    """The values, and the gradients of their sum weighted by numbers that are not alike, of all floating arguments."""
-    inputs = tensors(args)
-    outputs = tree.leaves(row.op(*inputs, **c.kwargs))
-    for i, y in enumerate(outputs):
-        if y.requires_grad:
-            g = np.cos(np.arange(i, i + y.size, dtype=y.dtype)).reshape(y.shape)
-            y.backward(g, retain_graph=i < len(outputs) - 1)
-    return outputs, [t.grad for t in tree.leaves(inputs) if isinstance(t, mg.Tensor)]
 
 
 # ---------------------------------------------------------------- completeness
@@ -146,40 +127,3 @@ def test_layout_does_not_matter(row, c, layout):
     for got, expected in zip(pulled(row, c, converted(args, other)), pulled(row, c, args), strict=True):
         for g, e in zip(got, expected, strict=True):
             np.testing.assert_allclose(g.data, e.data, rtol=1e-12, atol=1e-13, strict=True)
-
-
-# ---------------------------------------------------------------- dtypes of mixed arguments
-
-BINARY = ["add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "remainder"]
-OTHERS = [2, 2.5, True, np.float64(2.5), np.int64(2), np.array([1, 2, 3]), np.array(2.5), np.array([1, 2, 3], np.uint8)]
-
-
-@pytest.mark.parametrize("other", OTHERS, ids=lambda v: f"{type(v).__name__}-{np.asarray(v).dtype}-{np.ndim(v)}")
-@pytest.mark.parametrize("name", BINARY)
-def test_a_number_or_count_beside_float32_leaves_float32(name, other):
-    op = getattr(ops, name)
-    x = mg.Tensor(np.array([0.6, 1.7, 3.1], np.float32), requires_grad=True)
-    for y in (op(x, other), op(other, x)):
-        assert y.dtype == np.float32
-        x.grad = None
-        y.sum().backward()
-        assert x.grad.dtype == np.float32
-
-
-@pytest.mark.parametrize("other", [2, 2.5, np.float64(2.5), np.array([1, 2, 3])])
-def test_where_and_clip_beside_float32(other):
-    x = mg.Tensor(np.array([0.6, 1.7, 3.1], np.float32), requires_grad=True)
-    condition = np.array([True, False, True])
-    for y in (mg.where(condition, x, other), mg.where(condition, other, x), mg.clip(x, other), mg.clip(x, None, other)):
-        assert y.dtype == np.float32
-        x.grad = None
-        y.sum().backward()
-        assert x.grad.dtype == np.float32
-
-
-def test_each_input_gets_its_own_dtype():
-    a = mg.Tensor(np.ones(2, np.float32), requires_grad=True)
-    b = mg.Tensor(np.ones(2), requires_grad=True)
-    y = a * b
-    y.sum().backward()
-    assert (y.dtype, a.grad.dtype, b.grad.dtype) == (np.float64, np.float32, np.float64)

@@ -1,0 +1,88 @@
+"""Softmax and losses: against formulas and PyTorch; classes ruled out, float16, bad input."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import minigraph as mg
+from minigraph.testing import check_vjp
+
+from . import table
+from .checks import MANY, check_float16, compare_with_torch, same
+from .strategies import arrays
+
+# ---------------------------------------------------------------- values and gradients
+
+
+@given(st.data())
+def test_softmax_along_any_axis(data):
+    x = data.draw(arrays(hnp.array_shapes(min_dims=1, max_dims=3, max_side=3)))
+    axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
+    same(mg.softmax(x, axis), table.softmax(x, axis))
+    check_vjp(lambda x: mg.softmax(x, axis), x)
+    same(mg.log_softmax(x, axis), np.log(table.softmax(x, axis)))
+    check_vjp(lambda x: mg.log_softmax(x, axis), x)
+
+
+@given(st.data(), st.floats(0, 1), st.booleans())
+def test_cross_entropy(data, smoothing, soft):
+    logits = data.draw(arrays(hnp.array_shapes(min_dims=2, max_dims=2, max_side=4)))
+    n, k = logits.shape
+    labels = data.draw(arrays((n, k)) if soft else hnp.arrays(int, n, elements=st.integers(0, k - 1)))
+    same(mg.cross_entropy(logits, labels, label_smoothing=smoothing), table.cross_entropy(logits, labels, smoothing))
+    check_vjp(lambda x, q: mg.cross_entropy(x, q, label_smoothing=smoothing), logits, labels)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("soft", [False, True])
+def test_cross_entropy_against_torch(smoothing, soft):
+    rng = np.random.default_rng(0)
+    logits = 5 * rng.standard_normal((6, 4))
+    labels = rng.dirichlet(np.ones(4), 6) if soft else rng.integers(0, 4, 6)
+    compare_with_torch(
+        lambda x: mg.cross_entropy(x, labels, label_smoothing=smoothing),
+        lambda torch, x: torch.nn.functional.cross_entropy(x, torch.tensor(labels), label_smoothing=smoothing),
+        (logits,),
+    )
+
+
+def test_a_class_that_is_ruled_out_costs_nothing():
+    def loss(x):
+        return mg.cross_entropy(mg.concatenate([x, np.array([[-np.inf]])], 1), [0])
+
+    x = np.array([[1.0, 2.0]])
+    two = mg.grad(lambda x: mg.cross_entropy(x, [0]))
+    np.testing.assert_allclose(loss(x), mg.cross_entropy(x, [0]))
+    np.testing.assert_allclose(mg.grad(loss)(x), two(x))
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(mg.hessian(loss)(x), mg.jacobian(two)(x))
+
+
+# ---------------------------------------------------------------- dtypes and bad input
+
+
+def test_lists_are_arrays():
+    assert mg.cross_entropy([[1.0, 2.0]], [0]) == mg.cross_entropy(np.array([[1.0, 2.0]]), [0])
+    assert mg.mse([1.0, 3.0], [1.0, 1.0]) == 2.0
+
+
+@pytest.mark.parametrize(("f", "x"), [
+    (lambda x: mg.mse(x, 0 * x), MANY / 40),
+    (lambda x: mg.cross_entropy(x, np.zeros(len(x), int)), (MANY / 40).reshape(-1, 1) * np.arange(2)),
+])  # fmt: skip
+def test_float16_has_the_digits_of_float16(f, x):
+    check_float16(f, x)
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda: mg.cross_entropy(np.ones((2, 3)), [0, 3]), ValueError, r"label 3 of example 1 is outside \[0, 3\)"),
+    (lambda: mg.cross_entropy(np.ones((2, 3)), [0]), ValueError, r"2 labels should have shape \(2,\)"),
+    (lambda: mg.cross_entropy(np.ones((2, 3)), [0.0, 1.0]), ValueError, "labels should be"),
+    (lambda: mg.cross_entropy(np.ones((2, 3)), [0, 1], label_smoothing=2), ValueError, "label_smoothing"),
+    (lambda: mg.mse(np.ones(3), np.ones(2)), ValueError, r"mse: prediction has shape \(3,\), target \(2,\)"),
+])  # fmt: skip
+def test_one_clear_error(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,106 @@
+"""Reductions: every axis, ties, zeros and infinities, float16, bad input."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import minigraph as mg
+from minigraph.testing import check_adjoint, check_vjp
+
+from . import table
+from .checks import MANY, check_at_a_kink, check_float16, gradient, same
+from .strategies import arrays, axes, some_shapes
+
+# ---------------------------------------------------------------- values and gradients for any shapes
+
+
+@given(st.data(), st.booleans())
+def test_reductions(data, keepdims):
+    x = data.draw(arrays(away_from_kinks=True))
+    axis = data.draw(axes(x.ndim))
+    for name in ("sum", "prod"):
+        f = getattr(mg, name)
+        same(f(x, axis, keepdims), getattr(np, name)(x, axis=axis, keepdims=keepdims))
+        check_vjp(lambda x, f=f: f(x, axis, keepdims), x, order=1)
+
+
+@given(st.data(), st.booleans())
+def test_reductions_of_at_least_one_entry(data, keepdims):
+    x = data.draw(arrays(some_shapes, away_from_kinks=True))
+    axis = data.draw(axes(x.ndim))
+    for name in ("mean", "var", "std", "max", "min", "logsumexp", "norm"):
+        f = getattr(mg, name)
+        reference = getattr(table, name, None) or getattr(np, name)
+        same(f(x, axis=axis, keepdims=keepdims), reference(x, axis=axis, keepdims=keepdims))
+        check_vjp(lambda x, f=f: f(x, axis=axis, keepdims=keepdims), x, order=1)
+
+
+@given(st.data())
+def test_cumsum_along_any_axis(data):
+    x = data.draw(arrays(hnp.array_shapes(min_dims=1, max_dims=3, max_side=3)))
+    axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
+    same(mg.cumsum(x, axis), np.cumsum(x, axis))
+    check_adjoint(lambda x: mg.cumsum(x, axis), x)
+
+
+# ---------------------------------------------------------------- where there is no derivative
+
+
+@pytest.mark.parametrize(("f", "x", "expected"), [  # the gradient at x
+    (mg.max, [3.0, 1.0, 3.0, 3.0], [1 / 3, 0, 1 / 3, 1 / 3]),
+    (mg.min, [3.0, 1.0, 1.0], [0, 0.5, 0.5]),
+    (lambda x: mg.max(x, 1), [[2.0, 2.0], [1.0, 2.0]], [[0.5, 0.5], [0, 1]]),
+    (mg.norm, [0.0, 0.0], [0, 0]),
+    (lambda x: mg.norm(x, axis=1), [[0.0, 0.0], [0.0, -4.0]], [[0, 0], [0, -1]]),
+    (lambda x: mg.norm(x, 1), [0.0, -2.0], [0, -1]),
+    (lambda x: mg.norm(x, np.inf), [-2.0, 1.0, 2.0], [-0.5, 0, 0.5]),
+    (mg.std, [1.5, 1.5, 1.5], [0, 0, 0]),
+    (lambda x: mg.std(x, 1), [[1.5, 1.5], [1.0, 3.0]], [[0, 0], [-0.5, 0.5]]),
+])  # fmt: skip
+def test_at_a_kink(f, x, expected):
+    check_at_a_kink(f, x, expected)
+
+
+@pytest.mark.parametrize("f", [mg.norm, mg.std, mg.prod, mg.logsumexp])
+def test_second_derivatives_are_finite_where_everything_is_zero(f):
+    assert np.isfinite(mg.hessian(f)(np.zeros(3))).all()
+
+
+def test_logsumexp_of_minus_infinity():
+    assert gradient(mg.logsumexp, [-np.inf, -np.inf]) == [[0, 0]]
+    assert gradient(mg.logsumexp, [-np.inf, 0.0]) == [[0, 1]]
+    assert mg.logsumexp(np.array([-np.inf, -np.inf])) == -np.inf
+
+
+def test_a_product_with_zeros():
+    assert gradient(mg.prod, [2.0, 0.0, 3.0]) == [[0, 6, 0]]
+    assert gradient(mg.prod, [0.0, 0.0, 3.0]) == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("f", [mg.max, mg.min])
+def test_nan_wins(f):
+    assert np.isnan(f(np.array([np.nan, 1.0]))).any()
+    assert np.isnan(f(np.array([1.0, np.nan]))).any()
+
+
+# ---------------------------------------------------------------- dtypes and bad input
+
+
+@pytest.mark.parametrize(("f", "x"), [
+    (mg.mean, MANY),
+    (mg.var, MANY),
+    (mg.std, MANY),
+])  # fmt: skip
+def test_float16_has_the_digits_of_float16(f, x):
+    check_float16(f, x)
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda: mg.norm(np.ones((2, 5, 5, 3)), 3), ValueError, "norm: expected ord"),
+    (lambda: mg.sum(np.ones((2, 5, 5, 3)), 4), ValueError, r"sum\(float64 .*axis 4 is out of bounds"),
+])  # fmt: skip
+def test_one_clear_error(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,39 @@
+"""Where tests are: what minigraph/ops/reduce.py promises is tested in tests/ops/test_reduce.py, and so on."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = [p.relative_to(ROOT / "minigraph") for p in sorted(ROOT.glob("minigraph/**/*.py")) if p.name != "__init__.py"]
+TESTS = [p.relative_to(ROOT / "tests") for p in sorted(ROOT.glob("tests/**/test_*.py"))]
+
+# A module that has no test file of its own -> the test file that stands for it. Say why.
+ELSEWHERE: dict[str, str] = {}
+
+# A test file that mirrors no module of the package -> what it tests.
+OF_MORE_THAN_A_MODULE = {
+    "ops/test_table.py": "every operation, by its row of tests/ops/table.py",
+    "ops/test_mutations.py": "the table itself: each broken rule fails its row",
+    "test_typing.py": "the types of the whole interface, by two type checkers",
+    "test_docs.py": "the code in README.md and docs/",
+    "test_layering.py": "the imports between all modules",
+    "test_layout.py": "the places of all tests",
+    "test_models.py": "models/",
+    "test_train_cifar.py": "train_cifar.py",
+}
+
+
+def mirrored(module):
+    return module.with_name(f"test_{module.name}")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=Path.as_posix)
+def test_a_module_has_its_test_file(module):
+    expected = Path(ELSEWHERE.get(module.as_posix(), mirrored(module)))
+    assert expected in TESTS
+
+
+@pytest.mark.parametrize("test", TESTS, ids=Path.as_posix)
+def test_a_test_file_has_its_module(test):
+    assert (test in map(mirrored, MODULES)) != (test.as_posix() in OF_MORE_THAN_A_MODULE)
