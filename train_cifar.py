@@ -130,11 +130,10 @@ def train(config: Config, run: training.Run) -> None:
         def logits(x: np.ndarray) -> Any:
             return model.apply(now.params, now.state, x, train=False)[0]
 
-        return training.predict(logits, images, threads=config.threads, microbatch=config.microbatch)
+        return training.predict(logits, images, executor=threads, microbatch=config.microbatch)
 
-    value_and_grad = mg.parallel.value_and_grad(
-        loss_fn, threads=config.threads, microbatch=config.microbatch, has_aux=True
-    )
+    threads = mg.parallel.Threads(config.threads)
+    value_and_grad = mg.parallel.value_and_grad(loss_fn, executor=threads, microbatch=config.microbatch, has_aux=True)
     with np.errstate(all="ignore"):  # the run checks the losses
         for batches in run.epochs(train_set, config.epochs):
             for x, y in batches:

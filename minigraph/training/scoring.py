@@ -13,16 +13,20 @@ from ..ops.loss import cross_entropy
 
 
 def predict(
-    apply: Callable[[Any], Any], loader: Loader, *, threads: int | None = None, microbatch: int | None = None
+    apply: Callable[[Any], Any],
+    loader: Loader,
+    *,
+    executor: parallel.Executor | None = None,
+    microbatch: int | None = None,
 ) -> np.ndarray:
     """`apply(x)` for all images of a loader, in their order, as one array `(N, ...)`; on several threads.
 
-    `apply` takes images `(B, H, W, C)` to an array `(B, ...)`, logits for instance. `threads` and `microbatch` are
+    `apply` takes images `(B, H, W, C)` to an array `(B, ...)`, logits for instance. `executor` and `microbatch` are
     those of `parallel.map`. Raises ValueError for a loader that shuffles: its order would not be that of the labels.
     """
     if loader.shuffle:
         raise ValueError("predict: the loader shuffles, so the results would not be in the order of its labels")
-    return np.concatenate([parallel.map(apply, x, threads=threads, microbatch=microbatch) for x, _ in loader])
+    return np.concatenate([parallel.map(apply, x, executor=executor, microbatch=microbatch) for x, _ in loader])
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
