@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import argparse
-import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -140,7 +140,7 @@ def _fits(value: Any, f: Field[Any], kinds: tuple[type, ...]) -> bool:
         return True
     at_least, above, below = (f.metadata.get(bound) for bound in ("at_least", "above", "below"))
     return (
-        (float not in kinds or abs(value) < math.inf)
+        (float not in kinds or abs(value) <= sys.float_info.max)
         and (at_least is None or value >= at_least)
         and (above is None or value > above)
         and (below is None or value < below)
