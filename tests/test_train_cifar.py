@@ -4,10 +4,12 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -558,6 +560,16 @@ def test_a_missing_package_is_named_before_anything_is_done(tmp_path, capsys, mo
     line = refused(capsys, train(tmp_path / "out"))
     assert "matplotlib is missing: pip install" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_the_page_lists_every_option_with_its_default():
+    page = (Path(train_cifar.__file__).parent / "docs" / "training.md").read_text()
+    rows = dict(re.findall(r"^\| `--([a-z-]+)`[^|]* \| ([^|]*?) ?\|", page, re.MULTILINE))
+    for field in dataclasses.fields(train_cifar.Config):
+        default = rows.pop(field.name.replace("_", "-")).strip("`")
+        shown = field.metadata["shown"] or training.settings._show(field.default)
+        assert default == shown.split(",")[0] or field.name == "data", field.name
+    assert rows.keys() == {"out", "resume"}
 
 
 def test_help_names_every_option(capsys):

@@ -1,8 +1,13 @@
 """The command line of a run: what it takes, what it returns, and the one line it says about an error."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +79,35 @@ def test_a_signal_gives_its_exit_code_and_says_how_to_go_on(name, status, tmp_pa
     assert capsys.readouterr().err == f"interrupted: go on with --resume {tmp_path / 'a'}\n"
     assert launch(train, Config(), ["--resume", str(tmp_path / "a")]) == 0
     assert launch(train, Config(), ["--out", str(tmp_path / "b")]) == 0
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+PROGRAM = """
+import sys
+from minigraph.training import launch
+from training.problem import Config, train
+sys.exit(launch(train, Config()))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals between processes")
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGKILL", -9)])
+def test_a_process_of_its_own_is_ended_at_any_moment_and_resumed_to_the_bit(name, status, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    command = [sys.executable, "-c", PROGRAM, "--epochs", "100000", "--out", str(tmp_path / "a")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        assert process.stdout.readline().startswith("epoch  1/100000")  # a pipe gets its lines as they come
+        time.sleep(0.1)
+        process.send_signal(getattr(signal, name))
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert err == ("" if name == "SIGKILL" else f"interrupted: go on with --resume {tmp_path / 'a'}\n")
+    saved = load(tmp_path / "a" / "checkpoint.npz")
+    epochs = len(saved["history"]) + 2
+    save(tmp_path / "a" / "checkpoint.npz", {**saved, "config": {**saved["config"], "epochs": epochs}})
+    assert launch(train, Config(), ["--resume", str(tmp_path / "a")]) == 0
+    assert launch(train, Config(), ["--epochs", str(epochs), "--out", str(tmp_path / "b")]) == 0
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
