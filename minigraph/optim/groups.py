@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -37,8 +38,8 @@ class Groups:
             parameter that is not an array.
     """
 
-    def __init__(self, groups: dict[str, Optimizer | None]) -> None:
-        if not isinstance(groups, dict) or not groups:
+    def __init__(self, groups: Mapping[str, Optimizer | None]) -> None:
+        if not isinstance(groups, Mapping) or not groups:
             raise ValueError(f"Groups: expected a dict from patterns to optimizers, got {groups!r}")
         for pattern, optimizer in groups.items():
             if not isinstance(pattern, str):

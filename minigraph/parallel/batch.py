@@ -89,7 +89,7 @@ def value_and_grad(
                 one_number("loss_fn", loss)
                 # These are the gradients of share * loss, so that those of the parts need only be added.
                 (grads,) = pullback(np.asarray(share, loss.dtype), retain_graph=False)
-            return Partial.of_one_part(share, loss, aux[0] if aux else None, grads)
+            return Partial.of_part(i, share, loss, aux[0] if aux else None, grads)
 
         loss, aux, grads = executor.reduce(part, -(-n // size), combine).finish()
         return ((loss, aux) if has_aux else loss), grads

@@ -30,7 +30,7 @@ class Executor(Protocol):
         """All results combined into one, as `PairwiseTree` defines it; n is at least 1.
 
         The shape of the tree matters because `combine` is a sum of floating-point numbers: its last bits depend on the
-        order. `combine(left, right)` may write to the memory of its arguments, which are not to be used afterwards.
+        order. `combine(left, right)` may write to the memory of left, so that neither is to be used again.
 
         An executor of several processes can give each an aligned block of tasks (2^k of them, from a multiple of 2^k
         on), let each reduce its block, and then combine the results of neighbouring blocks, of pairs of these, and so

@@ -27,7 +27,7 @@ class PairwiseTree(Generic[T]):
 
     Args:
         n: the number of values, at least 1.
-        combine: `combine(left, right)` gives the node above; it may write to the memory of both.
+        combine: `combine(left, right)` gives the node above; it may write to the memory of left.
     """
 
     result: T  # once all n values have been added

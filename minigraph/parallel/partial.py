@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import tape, tree
+from ..kernels import memory
 from ..tree import Tree
 
 
@@ -20,33 +21,33 @@ class Partial:
         loss, aux: trees whose leaves are either `Unchanged`, or the sum of what the parts gave (floating arrays times
             the share of the part).
         grads: the gradients of the parts' losses, each times the share of its part, summed.
-        owned: whether the arrays of `grads` are ours to write to. Those of a single part are not: they may share memory
-            with one another and with the arrays that the loss was computed from.
+        several: whether these are several parts.
     """
 
     share: float
     loss: Tree
     aux: Tree
     grads: Tree
-    owned: bool = False
+    several: bool = False
 
     @classmethod
-    def of_one_part(cls, share: float, loss: Any, aux: Tree, grads: Tree) -> Partial:
-        """The result of a single part; `grads` are the gradients of share * loss."""
-        return cls(share, Unchanged(loss), tree.map(Unchanged, aux), grads)
+    def of_part(cls, i: int, share: float, loss: Any, aux: Tree, grads: Tree) -> Partial:
+        """The result of part i; `grads` are the gradients of share * loss.
+
+        The gradients may share memory with one another and with the arrays that the loss was computed from. Those of an
+        even part are therefore copied: it is the left one of its pair, to which the other is added. This also frees the
+        memory of the originals for the next part, however long the copy waits for its neighbour.
+        """
+        return cls(share, Unchanged(loss), tree.map(Unchanged, aux), _copy(grads) if i % 2 == 0 else grads)
 
     def finish(self) -> tuple[Any, Tree, Tree]:
         """The loss, aux and gradients of the whole batch, once all parts are combined."""
-        several = self.owned
-        if not several:
-            one_dtype = len({g.dtype for g in tree.leaves(self.grads)}) == 1
-            self.grads = tree.flatten(self.grads)[1] if one_dtype else tree.map(np.array, self.grads)
 
         def value(x: Any) -> Any:
             if not isinstance(x, Unchanged):
                 return np.asarray(x)
             # A single part may have handed back a count: it gets the dtype that a sum of counts has.
-            count = not several and tree.is_array(x.value) and x.value.dtype.kind != "f"
+            count = not self.several and tree.is_array(x.value) and x.value.dtype.kind != "f"
             return _term(x, 1.0, "") if count else x.value
 
         return value(self.loss), tree.map(value, self.aux), self.grads
@@ -62,8 +63,8 @@ class Unchanged:
 def combine(left: Partial, right: Partial) -> Partial:
     """The result of both: the average of losses and floating aux, the sum of other aux and of the gradients.
 
-    The gradients become views of one flat array where they have one dtype; an array that either side owns is used for
-    the sum.
+    The gradients of `right` are added to the arrays of `left`. The first part of `left` has to be an even one, as it
+    always is in a `PairwiseTree`.
 
     Raises:
         ValueError: the aux of the two have different structures or shapes.
@@ -78,10 +79,9 @@ def combine(left: Partial, right: Partial) -> Partial:
     aux = tree.unflatten(left.aux, [_add(x, y, shares, path) for (path, x), y in pairs])
     loss = _add(left.loss, right.loss, shares, "")
 
-    total = left.grads if left.owned else right.grads if right.owned else _empty_like(left.grads)
-    for out, a, b in zip(tree.leaves(total), tree.leaves(left.grads), tree.leaves(right.grads), strict=True):
-        np.add(a, b, out=out)
-    return Partial(sum(shares), loss, aux, total, owned=True)
+    for total, g in zip(tree.leaves(left.grads), tree.leaves(right.grads), strict=True):
+        total += g
+    return Partial(sum(shares), loss, aux, left.grads, several=True)
 
 
 def _add(x: Any, y: Any, shares: tuple[float, float], path: str) -> Any:
@@ -122,9 +122,11 @@ def _term(x: Any, share: float, path: str) -> Any:
     return np.asarray(a.sum(axis=()))  # a sum over no axis: it only turns bool and small integers into int64
 
 
-def _empty_like(grads: Tree) -> Tree:
-    """Uninitialised arrays like the gradients, views of one flat array where they have one dtype."""
+def _copy(grads: Tree) -> Tree:
+    """The gradients in memory of their own, as views of one flat array where they have one dtype."""
     leaves = tree.leaves(grads)
     if len({g.dtype for g in leaves}) != 1:
-        return tree.map(lambda g: np.empty(g.shape, g.dtype), grads)
-    return tree.unravel(grads, np.empty(sum(g.size for g in leaves), leaves[0].dtype))
+        return tree.map(np.array, grads)
+    flat = memory.empty((sum(g.size for g in leaves),), leaves[0].dtype)
+    np.concatenate([g.reshape(-1) for g in leaves], out=flat)
+    return tree.unravel(grads, flat)
