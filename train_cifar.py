@@ -65,7 +65,9 @@ class Config(training.Settings):
     # The result does not depend on the threads. It does depend on the micro-batch, which is why that is a fixed number
     # and not derived from the machine's cores. 32 keeps four cores busy at batch 128; 64, the library's default, is
     # about 10% faster on two.
-    threads: int = setting(mg.parallel.available_cores(), "that share a step", shown="all cores", at_least=1, may_change=True)
+    threads: int = setting(
+        mg.parallel.available_cores(), "that share the work of a step", shown="all cores", at_least=1, may_change=True
+    )
     microbatch: int = setting(32, "images that a thread takes through the net at once", at_least=1)
     draw: bool = setting(False, "also draw the model's graph: graph.dot, graph.svg", may_change=True)
 
