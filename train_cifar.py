@@ -106,7 +106,7 @@ def train(config: Config, run: training.Run) -> None:
 
     # ------------------------------------------------------------------------------ optimizer
     steps = config.epochs * len(train_set)
-    warmup = min(round(config.warmup * len(train_set)), steps - 1)
+    warmup = min(round(min(config.warmup, config.epochs) * len(train_set)), steps - 1)
     opt = mg.optim.SGD(
         mg.optim.cosine(config.lr, steps, warmup=warmup), momentum=config.momentum, weight_decay=config.weight_decay
     )

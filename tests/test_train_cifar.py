@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import minigraph as mg
 import train_cifar
 from minigraph import data, training, tree
 from minigraph.data import synthetic
@@ -218,6 +219,17 @@ def test_presets_set_defaults_and_options_override_them(tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["preset"] == "quick" and config["epochs"] == quick.epochs != train_cifar.PRESETS["default"].epochs
     assert config["batch_size"] == 100
+
+
+def test_every_setting_is_an_option(tmp_path, monkeypatch):
+    loaders, schedules = [], []
+    Loader, cosine = data.Loader, mg.optim.cosine
+    monkeypatch.setattr(data, "Loader", lambda *a, **k: loaders.append(Loader(*a, **k)) or loaders[-1])
+    monkeypatch.setattr(mg.optim, "cosine", lambda *a, **k: schedules.append(k) or cosine(*a, **k))
+    assert train(tmp_path / "a", "--warmup", "0.4", "--padding", "3", "--no-flip", epochs=1) == 0
+    assert (loaders[0].padding, loaders[0].flip, schedules[0]) == (3, False, {"warmup": 2})  # of 5 steps
+    assert train(tmp_path / "b", "--warmup", "1e308", "--padding", "0", "--flip", epochs=1) == 0
+    assert (loaders[3].padding, loaders[3].flip, schedules[1]) == (0, True, {"warmup": 4})
 
 
 def test_a_run_is_repeatable_and_depends_on_its_seed(tmp_path, noisy):

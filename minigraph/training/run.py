@@ -289,8 +289,7 @@ class Run:
             return
         hint = "" if self._lr is None else f"; try a smaller --lr than {self._lr:g}"
         raise Stop(
-            f"training diverged: {what} at step {now.step}{hint} "
-            f"(the last good checkpoint is kept in {self.directory})"
+            f"training diverged: {what} at step {now.step}{hint} (the last good checkpoint is kept in {self.directory})"
         )
 
 
