@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigraph.serialize import CheckpointError, atomic_write, check_like, load, save
+from minigraph.serialize import CheckpointError, atomic_write, check_like, load, remove_leftovers, save
 
 TREE = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "epoch": 3, "rng": [2**127 + 1, None]}
 
@@ -309,3 +309,14 @@ def test_atomic_write_syncs_the_file_then_renames_then_syncs_the_directory(tmp_p
     with atomic_write(tmp_path / "c"):
         pass
     assert calls == ["fsync", "replace", "fsync"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_remove_leftovers_removes_what_a_killed_save_left_and_nothing_else(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path / "c.npz", "fsync"], cwd=os.getcwd())
+    mine = ["c.tmp", ".c.tmp", ".c.npz.zzzzzzzz.tmp", ".c.npz.0123abcd.tmp.txt", "0123abcd.tmp"]
+    for name in mine:
+        (tmp_path / name).write_text("")
+    assert len(os.listdir(tmp_path)) == len(mine) + 1
+    remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(mine)

@@ -214,3 +214,10 @@ def test_bad_arguments(change, message):
 def test_a_position_out_of_range_is_an_error_at_once(position, message):
     with pytest.raises(DataError, match=message):
         Loader(IMAGES, LABELS, 2).epoch(*position)
+
+
+def test_the_repr_is_one_line_of_what_it_does():
+    images, labels = examples(50)
+    assert repr(Loader(images, labels, 20)) == "Loader(50 images of 8x8x3, 3 batches of 20)"
+    loader = Loader(images, labels, 20, shuffle=True, padding=2, flip=True)
+    assert repr(loader) == "Loader(50 images of 8x8x3, 3 batches of 20, shuffle, padding=2, flip)"
