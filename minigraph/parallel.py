@@ -57,7 +57,7 @@ def value_and_grad(
         ValueError: threads or microbatch below 1, arrays of different lengths, an empty batch.
         TypeError: a loss that is not one floating number; inside another transform, or with Tensors that require a
             gradient: the result cannot be differentiated again.
-        Whatever the first failing part raises.
+        Exception: whatever the first failing part raises.
     """
     executor = _executor("value_and_grad", threads, microbatch)
 
@@ -98,7 +98,7 @@ def map(f: Callable[..., Any], *batch: Any, threads: int | None = None, microbat
 
     Raises:
         ValueError: as `value_and_grad`, or a result that has not the leading length of its part.
-        Whatever the first failing part raises.
+        Exception: whatever the first failing part raises.
     """
     executor = _executor("map", threads, microbatch)
     n, size = _sizes("map", batch, executor, microbatch)
