@@ -153,7 +153,7 @@ def run(config: Config, out: Path, saved: dict[str, Any] | None, draw: bool) -> 
         return mg.cross_entropy(logits, y), (state, (logits.argmax(-1) == y).sum())
 
     value_and_grad = mg.parallel.value_and_grad(
-        loss_fn, threads=config.threads, microbatch=config.microbatch, has_aux=True
+        loss_fn, executor=mg.parallel.Threads(config.threads), microbatch=config.microbatch, has_aux=True
     )
 
     def keep() -> None:
@@ -339,7 +339,8 @@ def predict(model: Any, at: dict[str, Any], images: data.Loader, config: Config)
     def logits(x: np.ndarray) -> np.ndarray:
         return model.apply(at["params"], at["state"], x, train=False)[0]
 
-    batches = (mg.parallel.map(logits, x, threads=config.threads, microbatch=config.microbatch) for x, _ in images)
+    threads = mg.parallel.Threads(config.threads)
+    batches = (mg.parallel.map(logits, x, executor=threads, microbatch=config.microbatch) for x, _ in images)
     return np.concatenate([*batches])
 
 

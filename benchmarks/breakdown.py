@@ -30,8 +30,9 @@ def main():
     import systems
 
     import minigraph as mg
-    from minigraph import parallel, tape, tree
+    from minigraph import tape, tree
     from minigraph.kernels import memory, norm
+    from minigraph.parallel import batch as parallel_batch
 
     if args.fresh:
         memory.SMALL = 1 << 60
@@ -40,7 +41,7 @@ def main():
         op.forward, op.rule = clock.forward(op.name, op.forward), clock.backward(op.name, op.rule)
     norm.batch_stats = clock.timed("batch_norm: statistics", norm.batch_stats)
     tape.unbroadcast = clock.timed("sum over broadcast axes", tape.unbroadcast)
-    parallel.Sum.add = clock.timed("sum of the parts' gradients", parallel.Sum.add)
+    parallel_batch.combine = clock.timed("sum of the parts' gradients", parallel_batch.combine)
     mg.optim.SGD.step = clock.timed("optimizer", mg.optim.SGD.step)
 
     model, batch = MODELS[args.work]

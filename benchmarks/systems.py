@@ -20,7 +20,8 @@ class Minigraph:
         import minigraph
 
         self.mg = minigraph
-        self.options = {"threads": threads, "microbatch": microbatch}
+        self.threads = minigraph.parallel.Threads(threads)
+        self.options = {"executor": self.threads, "microbatch": microbatch}
 
     def trainer(self, model, params, state):
         """step(x, y) -> loss"""
@@ -73,8 +74,7 @@ class Minigraph:
     def conv(self, x, w, g):
         """The outputs and input gradients stay in parts, as they do in training; all are held to the end of the run."""
         mg, n = self.mg, len(x)
-        executor = mg.parallel.Threads(self.options["threads"])
-        size = self.options["microbatch"] or min(64, -(-n // self.options["threads"]))  # as mg.parallel does
+        size = self.options["microbatch"] or min(64, -(-n // self.threads.workers))  # as mg.parallel does
 
         def part(i):
             x_part, g_part = mg.parallel.split((x, g), i * size, (i + 1) * size)
@@ -82,9 +82,7 @@ class Minigraph:
             return y, *pullback(g_part, retain_graph=False)
 
         def run():
-            parts = []
-            executor.run(part, -(-n // size), parts.append)
-            y, gx, gw = zip(*parts, strict=True)
+            y, gx, gw = zip(*self.threads.run(part, -(-n // size)), strict=True)
             total = gw[0]
             for term in gw[1:]:
                 total += term

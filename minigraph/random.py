@@ -1,4 +1,9 @@
-"""The random numbers of operations: one generator a context, which `checkpoint` can rewind."""
+"""Where random operations such as `dropout` get their random numbers.
+
+An operation draws from the generator that it is given; else from the one that `use` has set in this context; else from
+the one of the process, which `seed` seeds. `checkpoint` runs a function twice and needs equal numbers both times:
+`Draws` notes the state of each generator before, and sets it back.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +20,22 @@ _default: np.random.Generator | None = None
 
 
 def seed(value: int) -> None:
-    """Seed the generator that random operations (`dropout`) draw from when they are given none."""
+    """Seed the generator of the process, which random operations draw from where nothing else is said.
+
+    Raises TypeError or ValueError, as `np.random.default_rng` does, unless value is an integer that is not negative.
+    """
     global _default
     _default = np.random.default_rng(value)
 
 
 @contextmanager
 def use(generator: np.random.Generator) -> Iterator[None]:
-    """Random operations inside, in this thread or task, draw from `generator` unless they are given one."""
+    """In the `with` block, random operations draw from `generator`, except those that are given another.
+
+    This holds for the current thread or asynchronous task, not for others. Raises TypeError unless `generator` is a
+    `np.random.Generator`.
+    """
+    _check(generator)
     token = _generator.set(generator)
     try:
         yield
@@ -31,8 +44,14 @@ def use(generator: np.random.Generator) -> Iterator[None]:
 
 
 def drawing_from(generator: np.random.Generator | None) -> np.random.Generator:
-    """The generator an operation is to draw from now: the given one, the context's, or the process's."""
+    """The generator to draw from now: the given one, that of the context, or that of the process.
+
+    An operation calls this each time before it draws, so that a `checkpoint` around it can note the generator's state.
+    Raises TypeError unless `generator` is a `np.random.Generator` or None.
+    """
     global _default
+    if generator is not None:
+        _check(generator)
     if generator is None:
         generator = _generator.get()
     if generator is None:
@@ -45,18 +64,25 @@ def drawing_from(generator: np.random.Generator | None) -> np.random.Generator:
     return generator
 
 
+def _check(generator: object) -> None:
+    if not isinstance(generator, np.random.Generator):
+        raise TypeError(f"expected a NumPy generator, as np.random.default_rng(seed) makes it, got {generator!r}")
+
+
 class Draws:
-    """Which generators a piece of code drew from, and their states before, so that it can draw the same again."""
+    """Which generators a piece of code drew from, and their states before it, so that it can draw the same again."""
 
     def __init__(self) -> None:
         self.before: list[tuple[np.random.BitGenerator, Any]] = []
 
     def note(self, bits: np.random.BitGenerator, state: Any) -> None:
+        """Remember the state of a generator, unless it has drawn before."""
         if all(b is not bits for b, _ in self.before):
             self.before.append((bits, state))
 
     @contextmanager
     def record(self) -> Iterator[None]:
+        """In the `with` block, note every generator that is drawn from, in place of what was noted before."""
         self.before.clear()
         token = _draws.set(self)
         try:
@@ -64,12 +90,13 @@ class Draws:
         finally:
             _draws.reset(token)
             outer = _draws.get()
-            if outer is not None:  # a checkpoint in a checkpoint: the outer one has to rewind these too
+            if outer is not None:  # of a checkpoint around this one, which has to rewind these generators as well
                 for bits, state in self.before:
                     outer.note(bits, state)
 
     @contextmanager
     def replay(self) -> Iterator[None]:
+        """In the `with` block, the noted generators give the same numbers again; after it they go on as if unused."""
         now = [(bits, bits.state) for bits, _ in self.before]
         for bits, state in self.before:
             bits.state = state

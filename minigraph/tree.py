@@ -1,8 +1,8 @@
-"""Nested dicts, lists and tuples of arrays, walked in one fixed order.
+"""Nested dicts, lists and tuples of arrays, such as the parameters of a model.
 
-A *tree* is a dict (string keys), list or tuple of trees, or a leaf; None is an empty tree. Dicts
-are walked in insertion order, and a second tree is read by the first one's keys, so the order in
-which it was built does not matter.
+A *tree* is a dict with string keys, a list or a tuple of trees; or a leaf, which is anything else. None is a tree
+without leaves. The leaves come in a fixed order, in which dicts are read in the order of insertion. Where a function
+takes several trees, the others are read by the keys of the first, so that their own order does not matter.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ Tree = Any
 
 
 def items(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield `(path, leaf)`; a path is the keys and indices joined by dots: `blocks.0.w`."""
+    """Yield `(path, leaf)` for each leaf. A path is the keys and indices joined by dots, as in `blocks.0.w`.
+
+    `path` is that of `tree` itself, and comes before those of its leaves.
+    """
     if tree is None:
         return
     if isinstance(tree, dict):
@@ -32,7 +35,7 @@ def items(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def leaves(tree: Tree) -> list[Any]:
-    """The leaves of `tree`, in walking order."""
+    """The leaves of `tree`, in the order of `items`."""
     found: list[Any] = []
     _collect(tree, found)
     return found
@@ -50,9 +53,9 @@ def _collect(tree: Tree, found: list[Any]) -> None:
 
 
 def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
-    """`f(leaf, *leaves_of_rest)` at every leaf, in a tree shaped like the first.
+    """A tree like the first that holds `f(leaf, *leaves_of_rest)` in place of each leaf.
 
-    Raises ValueError where one of `rest` has another structure than `tree`.
+    Raises ValueError, naming the path, where one of `rest` has another structure than `tree`.
     """
     return _map(f, tree, rest, "")
 
@@ -77,9 +80,9 @@ def _map(f: Callable[..., Any], tree: Tree, rest: Sequence[Tree], path: str) -> 
 
 
 def unflatten(tree: Tree, leaves: Sequence[Any]) -> Tree:
-    """A tree shaped like `tree`, holding `leaves` in walking order.
+    """A tree like `tree` that holds `leaves` in place of its own, in the order of `items`.
 
-    Raises ValueError unless there is one leaf for each of the tree's.
+    Raises ValueError unless there are as many.
     """
     expected = sum(1 for _ in items(tree))
     if len(leaves) != expected:
@@ -89,10 +92,10 @@ def unflatten(tree: Tree, leaves: Sequence[Any]) -> Tree:
 
 
 def check_like(expected: Tree, tree: Tree, what: str) -> Tree:
-    """`tree` in the key order of `expected`, if their structures, shapes and dtypes are equal.
+    """`tree` with its keys in the order of `expected`, after a check that it has the same structure, shapes and dtypes.
 
-    Else raises ValueError (structure, shape) or TypeError (dtype, not an array), which begins with
-    `what` and names the first path where they differ.
+    Raises ValueError for another structure or shape, TypeError for another dtype or a leaf that is not an array. The
+    message begins with `what` and names the first path where the two differ.
     """
     try:
         tree = map(lambda _, leaf: leaf, expected, tree)
@@ -108,17 +111,17 @@ def check_like(expected: Tree, tree: Tree, what: str) -> Tree:
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether `leaf` is an array, or the NumPy scalar that arithmetic makes of a 0-d array."""
+    """Whether `leaf` is an array, or a NumPy scalar, which NumPy's arithmetic returns in place of 0-d arrays."""
     return isinstance(leaf, (np.ndarray, np.generic))
 
 
-# Trees of views of one flat array: one pass over memory serves all leaves.
+# Trees whose leaves are views of one flat array: what is done to all leaves can be done to that array, in one pass.
 
 
 def flatten(tree: Tree) -> tuple[np.ndarray, Tree]:
-    """Copy all leaves into one new 1-D array; return it, and the tree of views of it.
+    """Copy all leaves into one new 1-D array. Returns it, and a tree like `tree` whose leaves are views of it.
 
-    Raises TypeError when a leaf is not an array or when dtypes differ, ValueError without a leaf.
+    Raises TypeError if a leaf is not an array or if dtypes differ, ValueError if there is no leaf.
     """
     named = list(items(tree))
     if not named:
@@ -133,7 +136,10 @@ def flatten(tree: Tree) -> tuple[np.ndarray, Tree]:
 
 
 def unravel(tree: Tree, flat: np.ndarray) -> Tree:
-    """A tree of consecutive views of the 1-D `flat`, shaped like the leaves of `tree`."""
+    """A tree like `tree` whose leaves are views of the 1-D array `flat`, one after the other, in the same shapes.
+
+    Raises ValueError unless `flat` has as many entries as all leaves together.
+    """
     ends = [*itertools.accumulate((leaf.size for leaf in leaves(tree)), initial=0)]
     if flat.shape != (ends[-1],):
         raise ValueError(f"unravel: the tree holds {ends[-1]} elements, flat has shape {flat.shape}")
@@ -147,14 +153,14 @@ def unravel(tree: Tree, flat: np.ndarray) -> Tree:
 
 
 def flat_view(tree: Tree) -> np.ndarray | None:
-    """The 1-D array that the leaves of `tree` are consecutive views of, if they are; else None.
+    """The 1-D array that the leaves of `tree` are views of, one after the other; None if there is no such array.
 
-    No copy: writing to it writes to the leaves. What `flatten` and `unravel` return has one.
+    Nothing is copied: writing to the array writes to the leaves. Trees from `flatten` and `unravel` have such an array.
     """
     arrays = leaves(tree)
     if not all(isinstance(array, np.ndarray) for array in arrays):
         return None
-    arrays = [array for array in arrays if array.size]  # empty ones lie nowhere
+    arrays = [array for array in arrays if array.size]  # where an empty array lies means nothing
     base = arrays[0].base if arrays else None
     if type(base) is not np.ndarray or not base.flags.c_contiguous:
         return None
@@ -170,7 +176,7 @@ def flat_view(tree: Tree) -> np.ndarray | None:
 
 
 def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
+    return int(array.__array_interface__["data"][0])
 
 
 def _mismatch(tree: Tree, other: Tree, path: str) -> str:

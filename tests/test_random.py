@@ -75,3 +75,11 @@ def test_a_record_inside_of_a_record_belongs_to_both():
         assert random.drawing_from(g).random() == first
     with outer.replay():
         assert [random.drawing_from(g).random() for _ in range(2)] == [first, second]
+
+
+@pytest.mark.parametrize("generator", [3, np.random.RandomState(0), np.random.PCG64(0)])
+def test_what_is_no_generator(generator):
+    with pytest.raises(TypeError, match=r"expected a NumPy generator, as np\.random\.default_rng\(seed\) makes it"):
+        random.drawing_from(generator)
+    with pytest.raises(TypeError, match="expected a NumPy generator"), random.use(generator):
+        pass

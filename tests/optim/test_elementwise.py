@@ -1,4 +1,4 @@
-"""Optimizers against the formulas and PyTorch; schedules; clipping."""
+"""SGD, Adam and AdamW against the formulas and PyTorch."""
 
 import copy
 import math
@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minigraph import optim, tree
-from minigraph.optim import SGD, Adam, AdamW
+from minigraph.optim import SGD, Adam, AdamW, elementwise
 from minigraph.serialize import load, save
 
-SHAPES = {"conv1": {"w": (3, 3, 2, 4), "b": (4,)}, "scale": (), "head": [(5, 3), (0, 2)]}
+from .helpers import assert_same, draw, run
+
 OPTIMIZERS = {
     "sgd": lambda lr=0.1: SGD(lr),
     "sgd decay": lambda lr=0.1: SGD(lr, weight_decay=0.02),
@@ -24,20 +25,6 @@ OPTIMIZERS = {
     "adamw": lambda lr=0.1: AdamW(lr, weight_decay=0.02),
 }
 each_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-
-
-def draw(seed, shapes=SHAPES, dtype=np.float64):
-    """A tree of arrays: SHAPES with a normal array for each shape."""
-    rng = np.random.default_rng(seed)
-
-    def arrays(shape):
-        if isinstance(shape, dict):
-            return {name: arrays(child) for name, child in shape.items()}
-        if isinstance(shape, list):
-            return [arrays(child) for child in shape]
-        return np.asarray(rng.standard_normal(shape), dtype)
-
-    return arrays(shapes)
 
 
 def reference(opt, w, gradients):
@@ -59,19 +46,6 @@ def reference(opt, w, gradients):
         v = beta2 * v + (1 - beta2) * g**2
         w = w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + opt.eps)
     return w
-
-
-def run(opt, params, gradients, state=None):
-    state = opt.init(params) if state is None else state
-    for grads in gradients:
-        params, state = opt.step(params, grads, state)
-    return params, state
-
-
-def assert_same(a, b):
-    """Equal bit for bit, in structure and dtype too."""
-    for x, y in zip(tree.leaves(a), tree.leaves(tree.check_like(a, b, "b")), strict=True):
-        assert x.tobytes() == y.tobytes()
 
 
 @each_optimizer
@@ -106,7 +80,7 @@ def test_any_tree_in_blocks_of_any_size(name, shapes, block, seed):
     params, gradients = draw(seed, shapes), [draw(seed + i, shapes) for i in (1, 2, 3)]
     expected = tree.map(lambda w, *gs: reference(opt, w, gs), params, *gradients)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optim, "_BLOCK", block)
+        patch.setattr(elementwise, "BLOCK", block)
         got, _ = run(opt, params, gradients)
     tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), got, expected)
 
@@ -267,16 +241,6 @@ def test_overflow_in_a_step_is_left_to_the_next_loss():
         (lambda: Adam(betas=(0.9, 1.0)), ValueError, "Adam: betas"),
         (lambda: Adam(betas=0.9), ValueError, "Adam: betas: expected a pair"),
         (lambda: Adam(eps=0), ValueError, "Adam: eps: expected a number above 0"),
-        (lambda: optim.constant(-1), ValueError, "constant: lr"),
-        (lambda: optim.step_decay(0.1, [5, 5]), ValueError, r"increasing boundaries, got \[5, 5\]"),
-        (lambda: optim.step_decay(0.1, [2.5]), ValueError, "integer from 1, got 2.5"),
-        (lambda: optim.step_decay(0.1, [2], -1), ValueError, "step_decay: factor"),
-        (lambda: optim.linear(0.1, 0), ValueError, "linear: steps: .* from 1, got 0"),
-        (lambda: optim.cosine(0.1, 5, warmup=5), ValueError, "warmup below steps = 5, got 5"),
-        (lambda: optim.cosine(0.1, 5, final=math.nan), ValueError, "cosine: final"),
-        (lambda: optim.clip_by_global_norm([np.ones(1)], -1), ValueError, "max_norm"),
-        (lambda: optim.clip_by_global_norm([np.arange(2)], 1), TypeError, "at 0: .* got int64"),
-        (lambda: optim.clip_by_value([np.ones(1)], math.nan), ValueError, "clip_by_value: limit"),
         (lambda: SGD(0.1).init({"w": np.arange(3)}), TypeError, "at w: expected float32 or float64"),
         (lambda: SGD(0.1).init({"w": 1.0}), TypeError, "SGD.init: params at w: .* got float"),
         (lambda: SGD(0.1).init({}), ValueError, "SGD.init: params: .* without a leaf"),
@@ -331,28 +295,6 @@ def test_a_step_that_raises_changes_nothing(which, change, error, message):
     assert_same(run(SGD(0.1, 0.9), *before[:1], [draw(2)], before[1]), opt.step(params, draw(2), state))
 
 
-def test_schedules():
-    rates = {
-        "constant": (optim.constant(0.5), {0: 0.5, 99: 0.5}),
-        "step": (optim.step_decay(1.0, [3, 5]), {0: 1, 2: 1, 3: 0.1, 4: 0.1, 5: 0.01, 99: 0.01}),
-        "period": (optim.step_decay(1.0, range(2, 6, 2), 0.5), {1: 1, 2: 0.5, 4: 0.25, 9: 0.25}),
-        "linear": (optim.linear(1.0, 10), {0: 1, 5: 0.5, 9: 0.1, 10: 0, 99: 0}),
-        "warm-up": (
-            optim.linear(1.0, 8, warmup=3, final=0.5),
-            {0: 0.25, 1: 0.5, 2: 0.75, 3: 1, 4: 0.9, 8: 0.5, 9: 0.5},
-        ),
-        "cosine": (optim.cosine(1.0, 6), {0: 1, 2: 0.75, 3: 0.5, 4: 0.25, 6: 0, 99: 0}),
-        "cosine, warm-up": (
-            optim.cosine(1.0, 7, warmup=1, final=0.2),
-            {0: 0.5, 1: 1, 4: 0.6, 7: 0.2, 8: 0.2},
-        ),
-    }
-    for name, (schedule, expected) in rates.items():
-        for step, rate in expected.items():
-            assert schedule(step) == pytest.approx(rate, abs=1e-15), (name, step)
-            assert type(schedule(step)) is float
-
-
 def test_steps_call_the_schedule_with_the_steps_taken():
     calls = []
     opt = SGD(lambda step: calls.append(step) or np.float64(0.5))
@@ -361,37 +303,20 @@ def test_steps_call_the_schedule_with_the_steps_taken():
     assert params[0] == -1.5 and params[0].dtype == np.float32
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_clip_by_global_norm(dtype):
-    grads = {"a": np.array([3.0, 0.0], dtype), "b": [np.array(4.0, dtype)]}
-    before = copy.deepcopy(grads)
-    same, norm = optim.clip_by_global_norm(grads, 5.0)
-    assert norm == 5.0 and type(norm) is float
-    assert_same(grads, same)
-    clipped, norm = optim.clip_by_global_norm(grads, 2.5)
-    assert norm == 5.0
-    assert_same({"a": np.array([1.5, 0], dtype), "b": [np.array(2, dtype)]}, clipped)
-    assert_same(before, grads)
-    assert tree.flat_view(clipped) is not None
-
-
-def test_clip_by_global_norm_past_the_range_of_float32():
-    grads = [np.full(4, 1e30, np.float32)]
-    clipped, norm = optim.clip_by_global_norm(grads, 1.0)
-    assert norm == pytest.approx(2e30, rel=1e-6)
-    np.testing.assert_allclose(clipped[0], 0.5, rtol=1e-6)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_clip_returns_gradients_of_no_finite_norm_as_they_are(bad):
-    grads = [np.array([1.0, bad], np.float32)]
-    same, norm = optim.clip_by_global_norm(grads, 1.0)
-    assert_same(grads, same)
-    np.testing.assert_equal(norm, bad)
-
-
-def test_clip_by_value():
-    grads = {"a": np.array([-3.0, 0.5, np.inf], np.float32), "b": np.array(np.nan, np.float32)}
-    clipped = optim.clip_by_value(grads, 2.0)
-    assert_same({"a": np.array([-2, 0.5, 2], np.float32), "b": grads["b"]}, clipped)
-    assert grads["a"][0] == -3
+@pytest.mark.parametrize(
+    ("opt", "text"),
+    [
+        (SGD(0.1), "SGD(lr=0.1)"),
+        (SGD(0.1, momentum=0.9, nesterov=True), "SGD(lr=0.1, momentum=0.9, nesterov=True)"),
+        (SGD(optim.cosine(0.1, 90, warmup=5)), "SGD(lr=cosine(0.1, 90, warmup=5))"),
+        (Adam(), "Adam(lr=0.001)"),
+        (Adam(betas=(0.8, 0.9)), "Adam(lr=0.001, betas=(0.8, 0.9))"),
+        (Adam(betas=[0.9, 0.999]), "Adam(lr=0.001)"),
+        (AdamW(), "AdamW(lr=0.001)"),
+        (AdamW(weight_decay=0), "AdamW(lr=0.001, weight_decay=0.0)"),
+        (SGD(math.sqrt), "SGD(lr=sqrt)"),
+    ],
+    ids=repr,
+)
+def test_repr(opt, text):
+    assert repr(opt) == text

@@ -1,0 +1,279 @@
+"""Optimizers that treat each entry of the parameters alike, and therefore need not know the arrays' shapes.
+
+The parameters are copied once into one flat array, and a step goes through it in blocks that cross the borders between
+arrays: many small arrays cost no more than one large one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+
+from .. import tree
+from ..tree import Tree
+from .checks import floats, not_negative, number, step_count
+from .protocol import State
+from .schedules import Schedule, constant
+
+# The number of entries in a block. All that an update of one block reads and writes then stays in the L2 cache. With 2
+# million parameters in float32, blocks of 32k and 64k were fastest; of 8k half as fast, because there are more calls.
+BLOCK = 32768
+
+
+class Elementwise(ABC):
+    """The base of the optimizers below; see `Optimizer` for what they do.
+
+    Parameters and gradients are trees of equal structure whose leaves share one dtype, float32 or float64; parameters
+    keep it. The state holds, beside "step", buffers shaped like the parameters.
+
+    The first `step` copies the parameters into one flat array and returns views of it. After that, **arrays that a step
+    returned are updated in place by the next step**: copy what you want to keep. Arrays that the caller made and
+    gradients are never written to.
+
+    A subclass names its buffers in `_buffers`, and updates one block of the parameters in `_update`.
+    """
+
+    _buffers: tuple[str, ...] = ()
+
+    def __init__(self, lr: float | Schedule, weight_decay: float) -> None:
+        self._name = type(self).__name__
+        self.lr: Schedule = lr if callable(lr) else constant(not_negative(lr, f"{self._name}: lr"))
+        self.weight_decay = not_negative(weight_decay, f"{self._name}: weight_decay")
+        # The flat parameters and buffers of the last step, and the views of them that it returned.
+        self._flats: list[np.ndarray] = []
+        self._leaves: list[np.ndarray] = []
+
+    def __repr__(self) -> str:
+        """The learning rate, and the options that differ from their defaults."""
+        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items() if name != "lr"}
+        options = {name: getattr(self, name) for name, default in defaults.items() if getattr(self, name) != default}
+        lr = getattr(self.lr, "__name__", None) or repr(self.lr)
+        return f"{self._name}({', '.join([f'lr={lr}', *(f'{name}={value!r}' for name, value in options.items())])})"
+
+    def init(self, params: Tree) -> State:
+        """The state before the first step: the number of steps and the buffers, all zero.
+
+        Raises ValueError for a tree without a leaf, TypeError unless all leaves are arrays of one dtype, float32 or
+        float64.
+        """
+        dtype = floats(params, f"{self._name}.init: params")
+        size = sum(leaf.size for leaf in tree.leaves(params))
+        buffers = {name: tree.unravel(params, np.zeros(size, dtype)) for name in self._buffers}
+        return {"step": np.array(0, np.int64), **buffers}
+
+    def step(self, params: Tree, grads: Tree, state: State) -> tuple[Tree, State]:
+        """One update. It returns the new parameters and state, which the next step updates in place.
+
+        A schedule is called with the number of steps already taken, from 0. Raises ValueError or TypeError, with
+        nothing changed, where `grads` or `state` does not fit `params` (the message names the path, as in `conv1.w`)
+        or the schedule's value is negative or not finite.
+        """
+        where = f"{self._name}.step"
+        count = step_count(state, {*self._buffers}, where)
+        lr = not_negative(self.lr(count), f"{where}: lr at step {count}")
+
+        trees = [params, *(state[name] for name in self._buffers)]
+        leaves = tree.leaves(trees)
+        ours = len(leaves) == len(self._leaves) and all(map(operator.is_, leaves, self._leaves))
+        if leaves and ours:
+            flats = self._flats
+        else:
+            floats(params, f"{where}: params")
+            for i, name in enumerate(self._buffers, start=1):
+                trees[i] = tree.check_like(params, trees[i], f"{where}: state[{name!r}]")
+            flats, trees = map(list, zip(*map(tree.flatten, trees), strict=True))
+        grads = tree.check_like(trees[0], grads, f"{where}: grads")
+
+        # An error halfway would leave some blocks updated and others not, so nothing may raise here. An overflow shows
+        # in the next loss.
+        with np.errstate(all="ignore"):
+            scratch = np.empty((2, min(BLOCK, flats[0].size)), flats[0].dtype)
+            for part, g in _blocks(grads, flats):
+                w, *buffers = (flat[part] for flat in flats)
+                self._update(w, g, buffers, lr, count + 1, *scratch[:, : g.size])
+        if flats is not self._flats:
+            self._flats, self._leaves = flats, tree.leaves(trees)
+        step = {"step": np.array(count + 1, np.int64)}
+        return trees[0], step | dict(zip(self._buffers, trees[1:], strict=True))
+
+    @abstractmethod
+    def _update(
+        self,
+        w: np.ndarray,
+        g: np.ndarray,
+        buffers: list[np.ndarray],
+        lr: float,
+        t: int,
+        a: np.ndarray,
+        b: np.ndarray,
+    ) -> None:
+        """Update the 1-D arrays `w` and `buffers` in place by the gradient `g` in step `t`, counted from 1.
+
+        `a` and `b` are of the same size and may be overwritten.
+        """
+
+
+class SGD(Elementwise):
+    """Gradient descent with momentum beta, and L2 weight decay lambda on all parameters.
+
+        v = beta v - lr (g + lambda w)
+        w = w + v                                   Nesterov:  w = w + beta v - lr (g + lambda w)
+
+    The velocity v is a sum of steps that are already multiplied by lr (Sutskever et al. 2013). PyTorch has
+    v = beta v + (g + lambda w), w = w - lr v instead. Both are equal while lr is constant. When lr changes, PyTorch
+    thereby rescales the whole velocity at once; here each step in the velocity keeps the rate that it was taken with.
+
+    Args:
+        lr: the learning rate, or a schedule. momentum: beta, in [0, 1). nesterov: needs a momentum above 0.
+        weight_decay: lambda, not negative.
+    """
+
+    def __init__(
+        self,
+        lr: float | Schedule,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self.momentum = number(momentum, 0, 1, "SGD: momentum")
+        self.nesterov = nesterov
+        if nesterov and not momentum:
+            raise ValueError("SGD: nesterov=True needs a momentum above 0, got 0")
+        self._buffers = ("velocity",) if momentum else ()
+
+    def _update(
+        self,
+        w: np.ndarray,
+        g: np.ndarray,
+        buffers: list[np.ndarray],
+        lr: float,
+        t: int,
+        a: np.ndarray,
+        b: np.ndarray,
+    ) -> None:
+        if self.weight_decay:
+            np.multiply(w, self.weight_decay, out=a)
+            a += g
+            a *= lr
+        else:
+            np.multiply(g, lr, out=a)
+        if self.momentum:
+            (v,) = buffers
+            v *= self.momentum
+            v -= a
+        if self.nesterov:
+            np.multiply(v, self.momentum, out=b)
+            w += b
+        if self.momentum and not self.nesterov:
+            w += v
+        else:
+            w -= a
+
+
+class Adam(Elementwise):
+    """Adam (Kingma & Ba 2015), with L2 weight decay lambda.
+
+        g = g + lambda w
+        m = beta1 m + (1 - beta1) g
+        v = beta2 v + (1 - beta2) g^2
+        w = w - lr m' / (sqrt(v') + eps),  m' = m / (1 - beta1^t),  v' = v / (1 - beta2^t)
+
+    The step t counts from 1.
+
+    Args:
+        lr: the learning rate, or a schedule. betas: beta1 and beta2, each in [0, 1). eps: above 0.
+        weight_decay: lambda, not negative.
+    """
+
+    _buffers = ("m", "v")
+    _decoupled = False
+
+    def __init__(
+        self,
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(f"{self._name}: betas: expected a pair of numbers, got {betas!r}")
+        self.betas = tuple(number(beta, 0, 1, f"{self._name}: betas") for beta in betas)
+        self.eps = not_negative(eps, f"{self._name}: eps")
+        if not self.eps:
+            raise ValueError(f"{self._name}: eps: expected a number above 0, got {eps!r}")
+
+    def _update(
+        self,
+        w: np.ndarray,
+        g: np.ndarray,
+        buffers: list[np.ndarray],
+        lr: float,
+        t: int,
+        a: np.ndarray,
+        b: np.ndarray,
+    ) -> None:
+        m, v = buffers
+        beta1, beta2 = self.betas
+        if self._decoupled:
+            w *= 1 - lr * self.weight_decay
+        elif self.weight_decay:
+            np.multiply(w, self.weight_decay, out=b)
+            b += g
+            g = b
+        m *= beta1
+        np.multiply(g, 1 - beta1, out=a)
+        m += a
+        v *= beta2
+        np.multiply(g, g, out=a)
+        a *= 1 - beta2
+        v += a
+        np.sqrt(v, out=a)
+        a *= 1 / math.sqrt(1 - beta2**t)
+        a += self.eps
+        np.divide(m, a, out=a)
+        a *= lr / (1 - beta1**t)
+        w -= a
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+
+    The update is that of Adam with g the gradient alone, and w = (1 - lr lambda) w before it.
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(lr, betas, eps, weight_decay)
+
+
+def _blocks(grads: Tree, writes: list[np.ndarray]) -> Iterator[tuple[slice, np.ndarray]]:
+    """Cut the gradients into 1-D blocks. Yields each, preceded by where it is in the flat arrays of `writes`.
+
+    Gradients that are views of one flat array are cut as one, others leaf by leaf. A leaf is copied where it is not
+    contiguous, and where it shares memory with what the step writes to, as the gradient b of a * b by a may do.
+    """
+    flat = tree.flat_view(grads)
+    gradients = [g.reshape(-1) for g in tree.leaves(grads)] if flat is None else [flat]
+    for i, g in enumerate(gradients):
+        if any(np.may_share_memory(g, array) for array in writes):
+            gradients[i] = g.copy()
+    start = 0
+    for g in gradients:
+        for i in range(0, g.size, BLOCK):
+            block = g[i : i + BLOCK]
+            yield slice(start, start + block.size), block
+            start += block.size

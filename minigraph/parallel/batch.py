@@ -1,0 +1,165 @@
+"""`value_and_grad` and `map`: how a batch is cut into parts, and what is done with each."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numpy as np
+
+from .. import random, tape, tree
+from ..tensor import Tensor
+from ..transforms import _vjp, one_number
+from ..tree import Tree
+from .executor import Executor
+from .partial import Partial, combine
+from .threads import Threads
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MOST = 64  # examples in a part, where the caller does not say
+
+
+def value_and_grad(
+    loss_fn: Callable[P, Any],
+    *,
+    executor: Executor | None = None,
+    microbatch: int | None = None,
+    has_aux: bool = False,
+) -> Callable[P, tuple[Any, Any]]:
+    """`minigraph.value_and_grad` for the mean loss of a batch, computed in parts that run in parallel.
+
+    Args:
+        loss_fn: is called as `loss_fn(params, *batch)` with a part of the batch. It returns the mean loss of the
+            examples in the part, or `(loss, aux)` with `has_aux`.
+        executor: what runs the parts; by default `Threads()`, on all available cores.
+        microbatch: the number of examples in a part (the last one may have fewer). By default 64, or the batch divided
+            by the number of workers if that is less.
+        has_aux: whether loss_fn returns a tree of arrays beside the loss.
+
+    Returns:
+        a function of `(params, *batch)`, where batch is trees of arrays that all have the same length N along their
+        first axis. It returns `(loss, gradients)`, or `((loss, aux), gradients)` with `has_aux`. The gradients are a
+        tree like params. If params have one dtype, the gradients are views of one flat array, which an optimizer reads
+        in one pass.
+
+    The results of the parts become one as follows. Losses and floating aux (running statistics of batch normalisation,
+    an accuracy) are averaged, weighted by the number of examples; other aux (counts) are summed. An aux that every part
+    hands back unchanged, as the same array, stays that array (frozen weights in a model's state).
+
+    If loss_fn is a mean over examples, the result equals that of the whole batch up to rounding. Batch normalisation is
+    not such a mean: it sees the statistics of each part only ("ghost batch norm", Hoffer et al. 2017).
+
+    For a given microbatch the result has the same bits in every run, for any number of threads: the parts are summed in
+    a fixed binary tree (`parallel.pairwise`), and random operations in part i draw from a generator that is seeded with
+    i and with one number drawn from the caller's generator.
+
+    Raises:
+        ValueError: microbatch is below 1; the arrays of the batch differ in length or are empty; the aux of the parts
+            differ in structure or shape.
+        TypeError: executor is not an `Executor`; the loss is not one floating number; the function is called inside
+            another transform or with Tensors that require a gradient, since its result cannot be differentiated again.
+        Whatever loss_fn raises; of several parts that fail, the first one counts.
+    """
+    executor = _checked("value_and_grad", executor, microbatch)
+
+    @functools.wraps(loss_fn)
+    def step(params: Tree, *batch: Tree) -> tuple[Any, Tree]:
+        leaves = tree.leaves((params, batch))
+        if tape.flags.get() & tape.NESTED or any(type(x) is Tensor and x.requires_grad for x in leaves):
+            raise TypeError(
+                "parallel.value_and_grad cannot be differentiated, inside a transform or through a Tensor that "
+                "requires a gradient: use minigraph.value_and_grad"
+            )
+        n, size = _sizes("value_and_grad", batch, executor, microbatch)
+        use_generator = _generators()
+
+        def part(i: int) -> Partial:
+            examples = split(batch, i * size, (i + 1) * size)
+            share = min(size, n - i * size) / n
+
+            def loss_of(p: Tree) -> Any:
+                return cast(Any, loss_fn)(p, *examples)
+
+            with use_generator(i):
+                loss, pullback, *aux = _vjp(loss_of, (params,), (), has_aux, own=False)
+                one_number("loss_fn", loss)
+                # These are the gradients of share * loss, so that those of the parts need only be added.
+                (grads,) = pullback(np.asarray(share, loss.dtype), retain_graph=False)
+            return Partial.of_one_part(share, loss, aux[0] if aux else None, grads)
+
+        loss, aux, grads = executor.reduce(part, -(-n // size), combine).finish()
+        return ((loss, aux) if has_aux else loss), grads
+
+    return cast(Callable[P, tuple[Any, Any]], step)
+
+
+def map(f: Callable[..., R], *batch: Tree, executor: Executor | None = None, microbatch: int | None = None) -> R:
+    """`f(*batch)`, computed in parts that run in parallel: calls f with each part and concatenates the results.
+
+    This is for inference.
+
+    Args:
+        f: a function of trees of arrays. Its result is a tree of arrays whose first axis has one entry for each
+            example that f was given.
+        batch, executor, microbatch: as in `value_and_grad`, and random operations draw as they do there.
+
+    Raises:
+        ValueError: as `value_and_grad`, and where the first axis of a result is not as long as its part.
+        TypeError: executor is not an `Executor`.
+        Whatever f raises; of several parts that fail, the first one counts.
+    """
+    executor = _checked("map", executor, microbatch)
+    n, size = _sizes("map", batch, executor, microbatch)
+    use_generator = _generators()
+
+    def part(i: int) -> R:
+        with use_generator(i):
+            result = f(*split(batch, i * size, (i + 1) * size))
+        expected = min(size, n - i * size)
+        for path, a in tree.items(result):
+            if np.shape(a)[:1] != (expected,):
+                at = f" at {path}" if path else ""
+                raise ValueError(f"parallel.map: f gave {tape.describe(a)}{at} for a part of {expected} examples")
+        return result
+
+    parts = executor.run(part, -(-n // size))
+    return cast(R, tree.map(lambda *arrays: np.concatenate(arrays), *parts))
+
+
+def split(batch: tuple[Tree, ...], start: int, stop: int) -> tuple[Tree, ...]:
+    """The examples from `start` to `stop` of every array of the batch, as views."""
+    return cast(tuple[Tree, ...], tree.map(lambda a: a[start:stop], batch))
+
+
+def _checked(name: str, executor: Executor | None, microbatch: int | None) -> Executor:
+    """The executor to use, after checking the options of the function `name`."""
+    if microbatch is not None and (not isinstance(microbatch, (int, np.integer)) or microbatch < 1):
+        raise ValueError(f"parallel.{name}: microbatch should be an int of at least 1, got {microbatch!r}")
+    if executor is None:
+        return Threads()
+    if not isinstance(executor, Executor):
+        raise TypeError(
+            f"parallel.{name}: executor should have workers, run and reduce, as Threads() has, got {executor!r}"
+        )
+    return executor
+
+
+def _generators() -> Callable[[int], AbstractContextManager[None]]:
+    """A function from the number of a part to a context in which random operations draw from a generator of its own."""
+    seed = int(random.drawing_from(None).integers(1 << 63))
+    return lambda i: random.use(np.random.default_rng([seed, i]))
+
+
+def _sizes(name: str, batch: tuple[Tree, ...], executor: Executor, microbatch: int | None) -> tuple[int, int]:
+    """The length of the batch's arrays, and the number of examples in a part."""
+    lengths = {path or "0": np.shape(a)[:1] for path, a in tree.items(batch)}
+    sizes = set(lengths.values())
+    if len(sizes) != 1 or sizes <= {(), (0,)}:
+        got = {path: shape[0] if shape else "no axis" for path, shape in lengths.items()}
+        raise ValueError(f"parallel.{name}: the batch's arrays should have one leading length of at least 1, got {got}")
+    ((n,),) = sizes
+    return n, microbatch or min(MOST, -(-n // executor.workers))

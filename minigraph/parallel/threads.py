@@ -1,0 +1,156 @@
+"""The executor of one process: threads, with BLAS at one thread each."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .pairwise import PairwiseTree
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Runs tasks on threads of this process: the default `Executor`.
+
+    The calling thread is one of them; the others are kept from call to call. Each runs in a copy of the caller's
+    context (`no_grad`, `np.errstate`, ...), and BLAS is held to one thread. Since the number of BLAS's threads belongs
+    to the whole process, calls from several threads of the user's run one after the other.
+
+    Args:
+        n: how many threads; by default `available_cores()`.
+
+    Raises:
+        ValueError: n is not an int of at least 1.
+    """
+
+    def __init__(self, n: int | None = None) -> None:
+        if n is not None and (not isinstance(n, (int, np.integer)) or n < 1):
+            raise ValueError(f"parallel.Threads: n should be an int of at least 1, got {n!r}")
+        self.workers = int(n or available_cores())
+
+    def __repr__(self) -> str:
+        return f"Threads({self.workers})"
+
+    def run(self, task: Callable[[int], T], n: int) -> list[T]:
+        """`[task(0), ..., task(n - 1)]`; see `Executor.run`."""
+        results: dict[int, T] = {}
+        self._each(task, n, results.__setitem__)
+        return [results[i] for i in range(n)]
+
+    def reduce(self, task: Callable[[int], T], n: int, combine: Callable[[T, T], T]) -> T:
+        """The results combined in a `PairwiseTree`: the same bits for any number of threads; see `Executor.reduce`."""
+        tree = PairwiseTree(n, combine)
+        self._each(task, n, tree.add)
+        return tree.result
+
+    def _each(self, task: Callable[[int], T], n: int, collect: Callable[[int, T], None]) -> None:
+        """`collect(i, task(i))` for i = 0 ... n - 1, on the thread that ran the task.
+
+        When a task raises, no task with a higher number starts, and the exception of the lowest number is raised here
+        once every thread has finished its task.
+        """
+        from concurrent.futures import wait  # imported late to keep `import minigraph` cheap
+
+        lock = threading.Lock()
+        numbers = itertools.count()  # shared by the threads: its next() is atomic, with the GIL and without
+        errors: dict[int, BaseException] = {}
+        last = n - 1  # the last number that may start
+
+        def work() -> None:
+            nonlocal last
+            for i in numbers:
+                if i > last:
+                    return
+                try:
+                    collect(i, task(i))
+                except BaseException as error:
+                    with lock:
+                        errors[i] = error
+                        last = min(last, i)
+                    return
+
+        with _one_blas_thread():
+            contexts = [contextvars.copy_context() for _ in range(min(self.workers, n))]
+            futures = [_pool(self.workers).submit(c.run, work) for c in contexts[1:]]
+            try:
+                contexts[0].run(work)
+                # Where this is itself a thread of the pool, the pool may have no thread left to start a future with.
+                # There is nothing left to do for it, so it is cancelled instead of waited for.
+                wait(f for f in futures if not f.cancel())
+            except BaseException as error:  # Ctrl-C outside of a task
+                with lock:
+                    errors[-1], last = error, -1
+                wait(f for f in futures if not f.cancel())
+        if errors:
+            raise errors[min(errors)]
+
+
+@functools.cache
+def _pool(threads: int) -> Any:
+    """The threads beside the calling one. They are kept, since starting them takes longer than a small step."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="minigraph")
+
+
+@functools.cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+_turn = threading.Lock()
+_inside: contextvars.ContextVar[bool] = contextvars.ContextVar("minigraph_parallel", default=False)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread. A call from another thread waits for its turn; one inside of this does not."""
+    if _inside.get():
+        yield
+        return
+    with _turn, _blas().limit(limits=1, user_api="blas"):
+        token = _inside.set(True)
+        try:
+            yield
+        finally:
+            _inside.reset(token)
+
+
+def available_cores() -> int:
+    """How many cores this process may use, by its affinity and by the CPU quota of its container, if it has one."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # no affinity on this system
+        cores = os.cpu_count() or 1
+    for quota, period in _quotas():
+        if quota > 0 and period > 0:
+            cores = min(cores, max(1, -(-quota // period)))
+    return cores
+
+
+def _quotas() -> Iterator[tuple[int, int]]:
+    """The CPU quotas of Linux's control groups, version 2 and 1: (microseconds of CPU, in a period of microseconds)."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+        if quota != "max":
+            yield int(quota), int(period)
+    except (OSError, ValueError):
+        pass
+    with suppress(OSError, ValueError):
+        yield (
+            int((root / "cpu/cpu.cfs_quota_us").read_text()),
+            int((root / "cpu/cpu.cfs_period_us").read_text()),
+        )
