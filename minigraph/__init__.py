@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """`mg.data` and `mg.testing` are imported when they are first used: training needs one, few programs the other."""
-    if name in ("data", "testing"):
+    """`mg.data`, `mg.testing` and `mg.training` are imported when they are first used: few programs need all three."""
+    if name in ("data", "testing", "training"):
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")

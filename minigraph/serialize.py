@@ -7,6 +7,7 @@ which holds everything else and says where the arrays belong. Nothing in it is p
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,6 +113,16 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def remove_leftovers(directory: StrPath) -> None:
+    """Remove the temporary files that `atomic_write` left in `directory` when its process was killed.
+
+    The caller makes sure that no process is writing there.
+    """
+    for path in Path(directory).iterdir():
+        if re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", path.name):
+            path.unlink(missing_ok=True)
 
 
 # The structure as JSON: a list is itself; a dict, tuple, array or NumPy scalar is {its kind: ...}.

@@ -5,6 +5,10 @@ A model is a module with two functions:
     init(rng, ...) -> (params, state)
     apply(params, state, x, *, train) -> (logits, state)
 
+and, if it wants training images to start from, a constant
+
+    INIT_IMAGES = 5000   # then init(rng, images=x): the first 5,000 (or as many as there are), normalised
+
 `init` draws the parameters with the NumPy generator `rng`; its other arguments default to what
 CIFAR-10 needs. `params` is what is trained, `state` what a model keeps beside it (the running
 statistics of batch normalisation; `{}` if nothing): nested dicts of arrays. `apply` takes images

@@ -15,6 +15,7 @@ LAYERS = [  # each may import from its own line and those above
     {"minigraph.tensor", "minigraph.primitive", "minigraph.ops"},  # Tensor's operators are ops, the ops make Tensors
     {"minigraph.transforms"},
     {f"minigraph.{name}" for name in ("optim", "parallel", "serialize", "testing", "graph", "data")},
+    {"minigraph.training"},
     {"minigraph"},
     {"models"},
     {"train_cifar"},

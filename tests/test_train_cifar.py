@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import train_cifar
-from minigraph import data, tree
+from minigraph import data, training, tree
 from minigraph.data import synthetic
 from minigraph.serialize import load, save
 from models import airnet
@@ -54,8 +54,8 @@ def small(monkeypatch):
 @pytest.fixture(autouse=True)
 def quick_figures(monkeypatch):
     """Figures are built but not rendered, which takes longer than the training; returns the function that does."""
-    render = train_cifar.save_figure
-    monkeypatch.setattr(train_cifar, "save_figure", lambda path, fig: path.write_bytes(PNG))
+    render = training.plots.save_figure
+    monkeypatch.setattr(training.plots, "save_figure", lambda path, fig: path.write_bytes(PNG))
     return render
 
 
@@ -104,23 +104,21 @@ def equal(a, b):
 
 def interrupt(monkeypatch, step):
     """Ctrl-C in the middle of a step, counted from 1."""
-    check = train_cifar.check_finite
+    note = training.Run.note
 
-    def check_and_interrupt(loss, now, *rest):
-        nonlocal step
-        check(loss, now, *rest)
-        if now["optimizer"]["step"] == step:
-            step = None  # a second Ctrl-C would not wait for the checkpoint
+    def interrupt_and_note(run, images, **means):
+        if run.now.step == step:
             signal.raise_signal(signal.SIGINT)
+        note(run, images, **means)
 
-    monkeypatch.setattr(train_cifar, "check_finite", check_and_interrupt)
+    monkeypatch.setattr(training.Run, "note", interrupt_and_note)
 
 
 # ---------------------------------------------------------------- what a run leaves
 
 
 def test_results(tmp_path, capsys, monkeypatch, quick_figures):
-    monkeypatch.setattr(train_cifar, "save_figure", quick_figures)
+    monkeypatch.setattr(training.plots, "save_figure", quick_figures)
     out = tmp_path / "deep" / "out"
     assert train(out, "--seed", "3") == 0
     assert {path.name for path in out.iterdir()} == RESULTS
@@ -157,7 +155,15 @@ def test_the_test_accuracy_is_that_of_the_saved_parameters(tmp_path):
     assert summary["test_accuracy"] == (logits.argmax(-1) == y).mean()
 
 
-def test_the_synthetic_set_is_announced_everywhere(tmp_path, capsys):
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures of a run, in place of their files, by name."""
+    found = {}
+    monkeypatch.setattr(training.plots, "save_figure", lambda path, fig: found.update({path.name: fig}))
+    return found
+
+
+def test_the_synthetic_set_is_announced_everywhere(tmp_path, capsys, figures):
     train(tmp_path, epochs=1)
     output = capsys.readouterr().out
     notice = data.SYNTHETIC_NOTICE
@@ -166,41 +172,20 @@ def test_the_synthetic_set_is_announced_everywhere(tmp_path, capsys):
     for result in (*results, *read_rows(tmp_path), load(tmp_path / "checkpoint.npz")):
         assert result["dataset"] == "synthetic"
         assert result["notice"] == notice
-    fig = train_cifar.figure(results[1], 4, 4)
-    assert "SYNTHETIC" in fig.get_suptitle() and fig.get_supxlabel() == notice
+    assert figures.keys() == {"curves.png", "confusion.png"}
+    for fig in figures.values():
+        assert "SYNTHETIC" in fig.get_suptitle() and fig.get_supxlabel() == notice
 
 
-def test_the_real_set_is_not_called_synthetic(tmp_path, capsys, monkeypatch):
+def test_the_real_set_is_not_called_synthetic(tmp_path, capsys, monkeypatch, figures):
     monkeypatch.setattr(data, "load", lambda *_: dataclasses.replace(SMALL, name="cifar10"))
     train(tmp_path, epochs=1)
     assert "synthetic" not in capsys.readouterr().out.lower()
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["dataset"] == "cifar10" and "notice" not in summary
-    fig = train_cifar.figure(summary, 4, 4)
-    assert "CIFAR-10" in fig.get_suptitle() and fig.get_supxlabel() == ""
-
-
-def test_the_confusion_matrix_is_of_true_rows_and_predicted_columns(tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(train_cifar, "save_figure", lambda path, fig: figures.append(fig))
-    summary = {"dataset": "cifar10", "model": "m", "test_accuracy": 0.5}
-    train_cifar.plot_confusion(tmp_path, np.array([0, 0, 0, 0, 1]), np.array([0, 1, 1, 1, 1]), ["a", "b", "c"], summary)
-    (axes,) = figures[0].axes
-    assert axes.images[0].get_array().tolist() == [[25, 75, 0], [0, 100, 0], [0, 0, 0]]
-    assert axes.get_ylabel().startswith("true") and axes.get_xlabel().startswith("predicted")
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 10, 100])
-def test_the_curves_have_whole_epochs_as_ticks(n, tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(train_cifar, "save_figure", lambda path, fig: figures.append(fig))
-    values = dict.fromkeys(("train_loss", "train_accuracy", "val_loss", "val_accuracy"), 0.5)
-    summary = {"dataset": "cifar10", "model": "m", "test_accuracy": 0.5, "test_loss": 0.5}
-    train_cifar.plot_curves(tmp_path, [{"epoch": i + 1, **values} for i in range(n)], summary)
-    for axes in figures[0].axes:
-        assert axes.get_xlim() == (0.5, n + 0.5)
-        ticks = [tick for tick in axes.get_xticks() if 0.5 <= tick <= n + 0.5]
-        assert ticks and all(tick == round(tick) for tick in ticks)
+    assert figures.keys() == {"curves.png", "confusion.png"}
+    for fig in figures.values():
+        assert "CIFAR-10" in fig.get_suptitle() and fig.get_supxlabel() == ""
 
 
 def test_init_is_given_normalised_training_images_if_it_takes_them(tmp_path, monkeypatch):
@@ -309,11 +294,11 @@ def test_ctrl_c_in_a_process_of_its_own(tmp_path):
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch, capsys):
-    def interrupt_twice(*_):
+    def interrupt_twice(*_, **means):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(train_cifar, "check_finite", interrupt_twice)
+    monkeypatch.setattr(training.Run, "note", interrupt_twice)
     assert train(tmp_path) == 130
     assert int(load(tmp_path / "checkpoint.npz")["optimizer"]["step"]) == 0  # the one from the start
 
@@ -435,15 +420,15 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, capsys, monkeypatch):
 
 
 def test_a_disk_that_fills_up_costs_only_what_is_not_written_yet(tmp_path, capsys, monkeypatch):
-    keep = train_cifar.save
+    save = training.Checkpoint.save
 
-    def save_once_more(path, content):
-        if len(content["history"]) == 2:
+    def save_once_more(checkpoint, path):
+        if len(checkpoint.history) == 2:
             monkeypatch.setattr(os, "fsync", full_disk)
-        keep(path, content)
+        save(checkpoint, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_cifar, "save", save_once_more)
+        patch.setattr(training.Checkpoint, "save", save_once_more)
         line = refused(capsys, train(tmp_path))
     assert "checkpoint.npz" in line and "No space left on device" in line
     assert len(load(tmp_path / "checkpoint.npz")["history"]) == len(read_rows(tmp_path)) == 1
@@ -519,7 +504,7 @@ def test_resume_of_a_checkpoint_of_something_else(tree, tmp_path, capsys):
     [
         ("sums", {}),
         ("sums", 1),
-        ("sums", {**train_cifar.SUMS, "loss": "x"}),
+        ("sums", {"images": 0, "seconds": 0.0, "loss": "x"}),
         ("history", [1]),
         ("history", [{}]),
         ("history", 1),
@@ -569,7 +554,7 @@ def test_resume_of_a_checkpoint_of_another_model(part, tmp_path, capsys):
 
 
 def test_a_missing_package_is_named_before_anything_is_done(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train_cifar, "find_spec", lambda name: None if name == "matplotlib" else name)
+    monkeypatch.setattr(training.errors, "find_spec", lambda name: None if name == "matplotlib" else name)
     line = refused(capsys, train(tmp_path / "out"))
     assert "matplotlib is missing: pip install" in line
     assert not (tmp_path / "out").exists()
@@ -582,6 +567,6 @@ def test_help_names_every_option(capsys):
     text = capsys.readouterr().out
     for option in (
         "preset", "model", "dataset", "data", "epochs", "batch-size", "lr", "momentum", "weight-decay", "val", "seed",
-        "threads", "microbatch", "out", "resume", "draw",
+        "threads", "microbatch", "out", "resume", "draw", "warmup", "padding", "flip",
     ):  # fmt: skip
         assert f"--{option} " in text

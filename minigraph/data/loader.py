@@ -62,6 +62,17 @@ class Loader:
         self._scale = np.tile(1 / (255 * s), height * width)
         self._shift = np.tile(-m / s, height * width)
 
+    def __repr__(self) -> str:
+        n, *size = self.images.shape
+        parts = [
+            f"{n:,} images of {'x'.join(map(str, size))}",
+            f"{len(self):,} batches of {self.batch_size:,}",
+            *["shuffle"] * self.shuffle,
+            *[f"padding={self.padding}"] * bool(self.padding),
+            *["flip"] * self.flip,
+        ]
+        return f"Loader({', '.join(parts)})"
+
     def __len__(self) -> int:
         """Batches in an epoch."""
         return -(-len(self.images) // self.batch_size)

@@ -24,3 +24,7 @@ def test_split_holds_out_the_last_examples(dataset, val):
 def test_split_refuses_what_leaves_nothing_to_train_on(dataset, val):
     with pytest.raises(DataError, match=f"val is {val}, expected 0 <= val < 10"):
         split(dataset, val)
+
+
+def test_the_repr_is_one_line_of_sizes(dataset):
+    assert repr(dataset) == "Dataset('synthetic', 10 images of 32x32x3 to train on, 2 to test, 2 classes)"

@@ -1,0 +1,102 @@
+"""What a run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .. import serialize, tree
+from ..serialize import CheckpointError, check_like
+from ..tree import Tree
+
+
+def no_sums() -> dict[str, Any]:
+    """The sums at the start of an epoch."""
+    return {"images": 0, "seconds": 0.0}
+
+
+@dataclass
+class Checkpoint:
+    """A training at the end of a step.
+
+    The order of the data, its augmentation and dropout need no place here, as long as they are drawn from the seed and
+    the number of the step.
+
+    Attributes:
+        config: the settings of the run, as a dict of plain values.
+        params, state: the model's.
+        optimizer: the state of an optimizer of `minigraph.optim`; its entry "step" counts the steps taken.
+        sums: over the epoch so far: images, seconds, and each mean that is noted, times the images.
+        history: one row an epoch, as in metrics.jsonl.
+        facts: what else each result of the run should say, for instance the name of the data set.
+    """
+
+    config: dict[str, Any]
+    params: Tree
+    state: Tree
+    optimizer: Tree
+    sums: dict[str, Any] = field(default_factory=no_sums)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """The steps taken."""
+        return int(self.optimizer["step"])
+
+    def __repr__(self) -> str:
+        size = sum(leaf.size for leaf in tree.leaves(self.params))
+        return f"Checkpoint(step {self.step}, {len(self.history)} epochs finished, {size:,} parameters)"
+
+    def save(self, path: Path) -> None:
+        """Write it to `path`, whole or not at all. Raises CheckpointError."""
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        serialize.save(path, {**content.pop("facts"), **content})
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read what `save` wrote. Raises CheckpointError for a file that is missing, damaged or something else."""
+        saved = serialize.load(path)
+        names = {f.name for f in fields(cls)} - {"facts"}
+        if not isinstance(saved, dict) or not names <= saved.keys():
+            raise CheckpointError(f"{path} is no checkpoint of this version: it is not what a training saves")
+        checkpoint = cls(
+            **{name: saved[name] for name in names}, facts={k: v for k, v in saved.items() if k not in names}
+        )
+        wrong = checkpoint._wrong_part()
+        if wrong:
+            raise CheckpointError(f"{path} is no checkpoint of this version: {wrong}")
+        return checkpoint
+
+    def like(self, other: Checkpoint) -> Checkpoint:
+        """This checkpoint, with its arrays in the order of those of `other`, which the running code has made.
+
+        Raises CheckpointError, naming the first array that differs in its place, shape or dtype.
+        """
+        parts = ("params", "state", "optimizer")
+        return replace(self, **{p: check_like(getattr(other, p), getattr(self, p), p) for p in parts})
+
+    def _wrong_part(self) -> str | None:
+        """What a file holds that no training has saved: None if all is well."""
+        if not isinstance(self.config, dict):
+            return "config is not a dict"
+        if not isinstance(self.optimizer, dict) or "step" not in self.optimizer:
+            return "optimizer has no step"
+        if not _has_numbers(self.sums, images=int, seconds=float):
+            return "sums are not numbers"
+        if not isinstance(self.history, list):
+            return "history is not a list"
+        for row in self.history:
+            if not _has_numbers(row, epoch=int, step=int, seconds=float) or row.keys() != self.history[0].keys():
+                return "a row of history is not a row of numbers"
+        return None
+
+
+def _has_numbers(row: Any, **types: type) -> bool:
+    """Whether `row` is a dict of numbers (or None) by name, with those of `types` among them."""
+    return (
+        isinstance(row, dict)
+        and all(value is None or type(value) in (int, float) for value in row.values())
+        and all(type(row.get(name)) is kind for name, kind in types.items())
+    )

@@ -1,0 +1,58 @@
+"""Ctrl-C and its relatives end a training between two steps instead of in the middle of one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, `kill`, and the end of the terminal
+
+
+class Interrupted(KeyboardInterrupt):
+    """The signal `number` ended the run."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class Interruption:
+    """While it is entered, the first signal of SIGNALS raises Interrupted, at once or when the caller asks for it.
+
+    With `waiting` true, the signal is only noted, and `check` raises. The second signal acts as if this object did not
+    exist: a second Ctrl-C stops at once. A signal that the process ignores, as SIGHUP under `nohup`, stays ignored.
+    Outside of the main thread, where Python allows no handlers, nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = False
+        self.number: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            for name in SIGNALS:
+                number = getattr(signal, name, None)  # Windows has no SIGHUP
+                if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come."""
+        if self.number is not None:
+            raise Interrupted(self.number)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._restore()
+        self.number = number
+        if not self.waiting:
+            self.check()
+
+    def _restore(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())

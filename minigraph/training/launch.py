@@ -1,0 +1,89 @@
+"""From the command line to a run, and from an error to one line."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from ..data import DataError
+from ..serialize import CheckpointError
+from .errors import Stop
+from .interruption import Interrupted
+from .run import CHECKPOINT, Run
+from .settings import Settings, may_change, option, parser
+
+Config = TypeVar("Config", bound=Settings)
+
+
+def launch(
+    train: Callable[[Config, Run], None], presets: Config | Mapping[str, Config], argv: Sequence[str] | None = None
+) -> int:
+    """Call `train(config, run)` as a command-line program: the body of `if __name__ == "__main__": sys.exit(...)`.
+
+    Each field of the config is an option. Beside them there are `--out DIR` for the results and `--resume DIR`, which
+    goes on with a run under its own settings; then only those that `may_change` can be given.
+
+    Args:
+        train: the training. Errors that it raises as Stop, DataError or OSError are shown in one line.
+        presets: the default settings, or several named ones, the first of which is the default; the config then has a
+            field `preset` for the name.
+        argv: the arguments, by default those of the process.
+
+    Returns:
+        the exit code: 0, 2 after an error that is the user's to mend, 128 + n after the signal n (130 after Ctrl-C).
+    """
+    if isinstance(presets, Settings):
+        presets = {"": presets}
+    program = Path(inspect.getfile(train)).name
+    where: Path | None = None  # the directory, once a run has it
+    try:
+        defaults = next(iter(presets.values()))
+        words = parser(defaults, presets, prog=program, description=(inspect.getdoc(train) or "").partition("\n")[0])
+        words.add_argument("--out", metavar="DIR", default=None, help="for the results (runs/<time>)")
+        words.add_argument("--resume", metavar="DIR", default=None, help=_resume_help(defaults))
+        options = vars(words.parse_args(argv))
+        out, resume = options.pop("out"), options.pop("resume")
+        if resume is None:
+            config = replace(presets[options["preset"]] if "preset" in options else defaults, **options)
+        elif refused := [option(name) for name in options if name not in may_change(type(defaults))]:
+            raise Stop(f"--resume takes the settings of the run; drop {', '.join(refused)}")
+        elif out is not None:
+            raise Stop("--resume takes the settings of the run; drop --out")
+        with Run(resume or out, resume=resume is not None) as run:
+            where = run.directory
+            if run.saved is not None:
+                config = replace(_saved_config(type(defaults), run), **options)
+            train(config, run)
+        return 0
+    except (Stop, DataError, OSError) as error:
+        _say(f"{program}: error: {' '.join(str(error).split())}")
+        return 2
+    except KeyboardInterrupt as error:
+        resumable = where is not None and (where / CHECKPOINT).exists()
+        _say("interrupted" + (f": go on with --resume {where}" if resumable else ""))
+        return 128 + (error.number if isinstance(error, Interrupted) else 2)
+
+
+def _saved_config(settings: type[Config], run: Run) -> Config:
+    """The settings in the checkpoint of a run that is resumed."""
+    assert run.saved is not None
+    try:
+        return settings(**run.saved.config)
+    except (TypeError, Stop) as error:
+        raise CheckpointError(f"{run.directory / CHECKPOINT} is no checkpoint of this version: {error}") from error
+
+
+def _resume_help(defaults: Settings) -> str:
+    changing = sorted(option(name) for name in may_change(type(defaults)))
+    only = f"; only {', '.join(changing)} may be given anew" if changing else ""
+    return f"go on with the run in DIR, under its own settings{only}"
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # after SIGHUP the terminal may be gone
+        print(line, file=sys.stderr, flush=True)

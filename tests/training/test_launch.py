@@ -1,0 +1,170 @@
+"""The command line of a run: what it takes, what it returns, and the one line it says about an error."""
+
+import json
+import signal
+from dataclasses import dataclass, replace
+
+import pytest
+
+from minigraph.data import DataError
+from minigraph.serialize import load, save
+from minigraph.training import Run, Settings, Stop, launch, setting
+from training.problem import Config, content, train
+
+
+@dataclass(frozen=True, repr=False)
+class Preset(Config):
+    preset: str = setting("default", "named settings")
+
+
+PRESETS = {"default": Preset(), "long": Preset(preset="long", epochs=5, lr=0.2)}
+
+
+def error(capsys, status):
+    assert status == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("problem.py: error: ")
+    return line
+
+
+def test_options_make_the_config(tmp_path):
+    assert launch(train, Config(), ["--epochs", "2", "--out", str(tmp_path)]) == 0
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config == {"epochs": 2, "lr": 0.1, "threads": 1, "dataset": "numbers"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([], Preset()),
+        (["--preset", "long"], Preset(preset="long", epochs=5, lr=0.2)),
+        (["--lr", "0.3", "--preset", "long"], Preset(preset="long", epochs=5, lr=0.3)),
+    ],
+)
+def test_presets(argv, expected, tmp_path):
+    seen = []
+    launch(lambda config, run: seen.append(config), PRESETS, [*argv, "--out", str(tmp_path)])
+    assert seen == [expected]
+
+
+def test_without_out_a_new_directory_under_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert launch(train, Config(), []) == 0
+    assert len([*(tmp_path / "runs").iterdir()]) == 1
+
+
+def test_the_arguments_of_the_process_are_the_default(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "--epochs", "1", "--out", str(tmp_path)])
+    assert launch(train, Config()) == 0
+    assert len(load(tmp_path / "checkpoint.npz")["history"]) == 1
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_gives_its_exit_code_and_says_how_to_go_on(name, status, tmp_path, monkeypatch, capsys):
+    note = Run.note
+
+    def signal_and_note(run, images, **means):
+        if run.now.step == 6:
+            signal.raise_signal(getattr(signal, name))
+        note(run, images, **means)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "note", signal_and_note)
+        assert launch(train, Config(), ["--out", str(tmp_path / "a")]) == status
+    assert capsys.readouterr().err == f"interrupted: go on with --resume {tmp_path / 'a'}\n"
+    assert launch(train, Config(), ["--resume", str(tmp_path / "a")]) == 0
+    assert launch(train, Config(), ["--out", str(tmp_path / "b")]) == 0
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_ctrl_c_before_there_is_a_checkpoint(tmp_path, capsys):
+    def interrupted(config, run):
+        signal.raise_signal(signal.SIGINT)
+
+    assert launch(interrupted, Config(), ["--out", str(tmp_path / "a")]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "refused"),
+    [(["--lr", "1"], "--lr"), (["--lr", "1", "--epochs", "9"], "--epochs, --lr"), (["--out", "x"], "--out")],
+)
+def test_a_resumed_run_keeps_its_settings(argv, refused, tmp_path, capsys):
+    launch(train, Config(), ["--out", str(tmp_path)])
+    capsys.readouterr()
+    line = error(capsys, launch(train, Config(), ["--resume", str(tmp_path), *argv]))
+    assert "--resume takes the settings of the run; drop --" in line
+    assert set(refused.split(", ")) == set(line.split("drop ")[1].split(", "))
+
+
+def test_a_resumed_run_may_change_what_may_change(tmp_path):
+    seen = []
+
+    def note_and_train(config, run):
+        seen.append(config)
+        train(config, run)
+
+    launch(note_and_train, Config(), ["--lr", "0.3", "--out", str(tmp_path)])
+    launch(note_and_train, Config(), ["--resume", str(tmp_path), "--threads", "2"])
+    assert seen[1] == replace(seen[0], threads=2) == Config(lr=0.3, threads=2)
+
+
+@pytest.mark.parametrize("config", [{"lr": 0.0}, {"epochs": 2.0}, {"depth": 3}, {"lr": "x"}], ids=str)
+def test_settings_in_a_checkpoint_are_checked(config, tmp_path, capsys):
+    launch(train, Config(), ["--out", str(tmp_path)])
+    capsys.readouterr()
+    path = tmp_path / "checkpoint.npz"
+    save(path, {**load(path), "config": config})
+    line = error(capsys, launch(train, Config(), ["--resume", str(tmp_path)]))
+    assert f"{path} is no checkpoint of this version: " in line
+
+
+@pytest.mark.parametrize("kind", [Stop, DataError, OSError])
+def test_an_error_that_is_the_users_to_mend_is_one_line(kind, tmp_path, capsys):
+    def fail(config, run):
+        raise kind("what\nis wrong")
+
+    assert launch(fail, Config(), ["--out", str(tmp_path / "a")]) == 2
+    assert capsys.readouterr().err == "test_launch.py: error: what is wrong\n"
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_error_of_the_program_is_a_traceback(tmp_path):
+    def fail(config, run):
+        raise ValueError("a mistake")
+
+    with pytest.raises(ValueError, match="a mistake"):
+        launch(fail, Config(), ["--out", str(tmp_path)])
+
+
+def test_a_wrong_option_makes_no_directory(tmp_path, capsys):
+    assert "--lr is 0.0" in error(capsys, launch(train, Config(), ["--lr", "0", "--out", str(tmp_path / "a")]))
+    assert not (tmp_path / "a").exists()
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as end:
+        launch(train, PRESETS, ["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert end.value.code == 0
+    assert "usage: problem.py" in text and "Fit a few numbers." in text and "--preset {default,long}" in text
+    assert "--resume DIR go on with the run in DIR, under its own settings; only --threads may be given anew" in text
+
+
+def test_a_terminal_that_is_gone_is_no_error(tmp_path, monkeypatch):
+    def gone(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("builtins.print", gone)
+    assert launch(train, Config(), ["--lr", "0"]) == 2
+
+
+def test_settings_without_any_that_may_change(tmp_path, capsys):
+    @dataclass(frozen=True, repr=False)
+    class Plain(Settings):
+        lr: float = 0.1
+
+    with pytest.raises(SystemExit):
+        launch(train, Plain(), ["--help"])
+    assert "under its own settings\n" in capsys.readouterr().out
