@@ -1,5 +1,9 @@
-"""The code in README.md and docs/ runs: each page's Python blocks in order, in one namespace."""
+"""What the pages say holds: their Python code runs, their links lead somewhere, the names of the reference exist.
 
+A page's Python blocks run in order, in one namespace, in an empty directory.
+"""
+
+import importlib
 import re
 import runpy
 from collections import Counter
@@ -10,9 +14,37 @@ import pytest
 import minigraph as mg
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)[^):]*\)")
+ENTRY = re.compile(r"^::: (\S+)\n((?: {4}.*\n)*)", re.MULTILINE)
+
+
+def name(page):
+    return str(page.relative_to(ROOT))
+
+
+def documented(page):
+    """The full names of what a page of the reference shows: `::: name`, or the names under its `members:`."""
+    for full, options in ENTRY.findall(page.read_text()):
+        members = re.findall(r"^ +- (\w+)$", options, re.MULTILINE)
+        for listed in re.findall(r"members: \[(.*)\]", options):
+            members += listed.split(", ")
+        yield from [f"{full}.{m}" for m in members] or [full]
+
+
+def resolve(full):
+    """The object of a full name; AttributeError where there is none."""
+    parts = full.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:n]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[n:]:
+            found = getattr(found, part)
+        return found
+    raise AttributeError(full)
 
 
 @pytest.fixture
@@ -22,7 +54,7 @@ def registry(monkeypatch):
     monkeypatch.setattr(module, "_REGISTRY", dict(mg.primitives()))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=name)
 def test_code_runs(page, registry, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     text = page.read_text()
@@ -33,10 +65,23 @@ def test_code_runs(page, registry, monkeypatch, tmp_path):
         exec(compile("\n" * line + block[1], str(page), "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page):
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "api").glob("*.md")), ids=name)
+def test_the_reference_names_what_there_is(page):
+    names = [*documented(page)]
+    assert names
+    for full in names:
+        resolve(full)
+
+
+def test_the_reference_has_every_operation():
+    listed = [full.rpartition(".")[2] for full in documented(ROOT / "docs" / "api" / "ops.md")]
+    assert sorted(listed) == sorted(mg.ops.__all__)
 
 
 def test_the_drawings_are_of_the_code_as_it_stands():

@@ -129,7 +129,9 @@ class SGD(Elementwise):
     thereby rescales the whole velocity at once; here each step in the velocity keeps the rate that it was taken with.
 
     Args:
-        lr: the learning rate, or a schedule. momentum: beta, in [0, 1). nesterov: needs a momentum above 0.
+        lr: the learning rate, or a schedule.
+        momentum: beta, in [0, 1).
+        nesterov: needs a momentum above 0.
         weight_decay: lambda, not negative.
     """
 
@@ -187,7 +189,9 @@ class Adam(Elementwise):
     The step t counts from 1.
 
     Args:
-        lr: the learning rate, or a schedule. betas: beta1 and beta2, each in [0, 1). eps: above 0.
+        lr: the learning rate, or a schedule.
+        betas: beta1 and beta2, each in [0, 1).
+        eps: above 0.
         weight_decay: lambda, not negative.
     """
 

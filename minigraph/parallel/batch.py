@@ -63,7 +63,7 @@ def value_and_grad(
             differ in structure or shape.
         TypeError: executor is not an `Executor`; the loss is not one floating number; the function is called inside
             another transform or with Tensors that require a gradient, since its result cannot be differentiated again.
-        Whatever loss_fn raises; of several parts that fail, the first one counts.
+        Exception: whatever loss_fn raises; of several parts that fail, the first one counts.
     """
     executor = _checked("value_and_grad", executor, microbatch)
 
@@ -111,7 +111,7 @@ def map(f: Callable[..., R], *batch: Tree, executor: Executor | None = None, mic
     Raises:
         ValueError: as `value_and_grad`, and where the first axis of a result is not as long as its part.
         TypeError: executor is not an `Executor`.
-        Whatever f raises; of several parts that fail, the first one counts.
+        Exception: whatever f raises; of several parts that fail, the first one counts.
     """
     executor = _checked("map", executor, microbatch)
     n, size = _sizes("map", batch, executor, microbatch)
