@@ -21,6 +21,7 @@ OF_MORE_THAN_A_MODULE = {
     "test_layout.py": "the places of all tests",
     "test_models.py": "models/",
     "test_train_cifar.py": "train_cifar.py",
+    "test_your_own_model.py": "the script of docs/your-own-model.md",
 }
 
 
