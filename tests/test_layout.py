@@ -29,12 +29,16 @@ def mirrored(module):
     return module.with_name(f"test_{module.name}")
 
 
+MIRRORED = {mirrored(module) for module in MODULES}
+
+
 @pytest.mark.parametrize("module", MODULES, ids=Path.as_posix)
 def test_a_module_has_its_test_file(module):
     expected = Path(ELSEWHERE.get(module.as_posix(), mirrored(module)))
-    assert expected in TESTS
+    assert expected in TESTS, f"tests/{expected} is missing"
 
 
 @pytest.mark.parametrize("test", TESTS, ids=Path.as_posix)
 def test_a_test_file_has_its_module(test):
-    assert (test in map(mirrored, MODULES)) != (test.as_posix() in OF_MORE_THAN_A_MODULE)
+    listed = test.as_posix() in OF_MORE_THAN_A_MODULE
+    assert (test in MIRRORED) != listed, "it should mirror a module, or be listed with what it tests, and not both"

@@ -20,6 +20,7 @@ V = np.ones(3)
 # ---------------------------------------------------------------- values and gradients
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from([1e-5, 0.1]))
 def test_normalisation(data, eps):
     x = data.draw(arrays(hnp.array_shapes(min_dims=2, max_dims=4, min_side=2, max_side=3)))
