@@ -80,7 +80,8 @@ def test_the_reference_names_what_there_is(page):
 
 
 def test_the_reference_has_every_operation():
-    listed = [full.rpartition(".")[2] for full in documented(ROOT / "docs" / "api" / "ops.md")]
+    """The page names the families, and the site shows what their __all__ lists."""
+    listed = [name for family in documented(ROOT / "docs" / "api" / "ops.md") for name in resolve(family).__all__]
     assert sorted(listed) == sorted(mg.ops.__all__)
 
 
