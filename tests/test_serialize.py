@@ -55,6 +55,7 @@ values = st.recursive(
 
 @settings(max_examples=60, deadline=None)
 @given(values)
+@pytest.mark.slow
 def test_round_trip(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "round_trip"
     save(path, value)

@@ -290,6 +290,7 @@ def test_interrupted_and_resumed_is_uninterrupted_to_the_bit(step, tmp_path, noi
     assert a["test_accuracy"] == b["test_accuracy"] and a["test_loss"] == b["test_loss"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_process_of_its_own(tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, train_cifar.__file__, "--dataset", "synthetic", "--model", "mlp", "--batch-size", "16"]
@@ -433,6 +434,7 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, capsys, monkeypatch):
     assert "config.json was not written: No space left on device" in line
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_costs_only_what_is_not_written_yet(tmp_path, capsys, monkeypatch):
     save = training.Checkpoint.save
 

@@ -83,6 +83,7 @@ def test_a_larger_call_between_two_of_one_shape(monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_long_sides_take_no_more_than_their_share():
     x, w = np.ones((1, 4, 1000, 8), np.float32), np.ones((3, 3, 8, 8), np.float32)
     tracemalloc.start()
