@@ -91,6 +91,15 @@ def test_the_drawings_are_of_the_code_as_it_stands():
         assert drawn and Counter(drawn) == Counter(re.findall(r">([^<>]+)</", graph.source))
 
 
+def test_the_evenings_reading_is_as_long_as_the_readme_says():
+    section = (ROOT / "README.md").read_text().partition("## An evening's reading")[2].partition("\n## ")[0]
+    files = [ROOT / target for target in LINK.findall(section) if target.endswith(".py")]
+    script = (ROOT / "train_cifar.py").read_text()
+    lines = sum(len(f.read_text().splitlines()) for f in files if f.name != "train_cifar.py")
+    lines += len(script[script.index("def train(") : script.index("the pieces")].splitlines())
+    assert abs(lines - int(re.search(r"the ([\d,]+) lines", section)[1].replace(",", ""))) < 50
+
+
 def test_the_commands_of_the_readme_are_those_of_ci():
     commands = (ROOT / "README.md").read_text()
     script = (ROOT / ".ci" / "run").read_text()
