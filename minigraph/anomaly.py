@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,22 @@ def note_forward(node: Node, y: np.ndarray) -> None:
     node.sums = [_checksum(a) for a in _saved_arrays(node)]
 
 
+def read_only(values: list[Any]) -> list[Any]:
+    """The values, with views in the place of arrays that a forward or a rule should not write into."""
+    views = [v.view() if type(v) is np.ndarray else v for v in values]
+    for view in views:
+        if type(view) is np.ndarray:
+            view.flags.writeable = False
+    return views
+
+
+def make_writable(y: Any) -> None:
+    """Let a result that is a view of a read-only input be written to again, as it could be without the check."""
+    if isinstance(y, np.ndarray) and 0 not in y.strides:  # a broadcast array is read-only in any case
+        with contextlib.suppress(ValueError):  # its memory belongs to somebody who has it read-only
+            y.flags.writeable = True
+
+
 def check_gradient(node: Node, i: int, g: Any, gradient: Any) -> None:
     """Raise AnomalyError where the gradient for argument `i` is not finite although `g`, the rule's input, is."""
     if _is_finite(g) and not _is_finite(gradient):
@@ -55,7 +72,7 @@ def check_unchanged(node: Node) -> None:
 
 def _array(value: Any) -> np.ndarray:
     """The array of a Tensor, array or number. This module is below Tensor, and tells one by its node."""
-    return np.asarray(value.data if hasattr(value, "node") else value)
+    return np.asarray(value._data if hasattr(value, "node") else value)
 
 
 def _is_finite(value: Any) -> bool:

@@ -72,6 +72,21 @@ def describe_call(node: Node) -> str:
     return f"{call}\n  {location(*node.call)}"
 
 
+def _hint(error: Exception) -> str:
+    """What the author of a rule may have missed."""
+    if isinstance(error, ValueError) and "read-only" in str(error):
+        return (
+            "; the rule writes into an array that it was given, which would change other gradients: "
+            "return a new array instead"
+        )
+    if isinstance(error, (TypeError, AttributeError)) and "Node" in str(error):
+        return (
+            "; the rule reads an argument that it names with a leading underscore, and for which it therefore gets a "
+            "stand-in with a shape and a dtype only: name it without the underscore"
+        )
+    return ""
+
+
 def blame(error: Exception, node: Node) -> BackwardError:
     """The `error` that came while the gradient of `node` was computed, as an error that names the user's call."""
     if node.args is None:  # whatever came of it, the cause is that the arguments are gone
@@ -82,5 +97,5 @@ def blame(error: Exception, node: Node) -> BackwardError:
     elif isinstance(error, BackwardError):  # of a pass inside the rule
         cause = str(error)
     else:
-        cause = f"{type(error).__name__}: {error}"
+        cause = f"{type(error).__name__}: {error}{_hint(error)}"
     return BackwardError(f"backward of {describe_call(node)}\n{cause}")

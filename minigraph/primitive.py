@@ -16,15 +16,14 @@ own functions: given arrays it computes, given Tensors it records, so one rule s
 An argument (or `y`) that the rule names with a leading underscore is not kept for the backward pass. In its place the
 rule gets a stand-in that has only its shape and dtype.
 
-Gradients that share work can come as one function instead of a tuple. It takes a list of bools, which says which of
-them are needed, and returns the tuple.
+A rule can ask for more by keyword arguments of its own:
 
-A rule with a keyword argument `out=None` gets g itself as `out` where nothing else needs g, and may write its result
-over it. That saves memory, and the array is still in the cache.
-
-A forward that returns `(value, saved)` hands `saved` to its rule as the keyword argument `saved`. Nothing can be
-differentiated through `saved`, so such a primitive may define a composite: the same function made of other operations,
-which derivatives of higher order go through.
+- `needed`: a list of bools, which says which gradients are needed. Rules whose gradients share work take it.
+- `saved`: what the forward kept for it. Such a forward returns `(value, saved)`. Nothing can be differentiated through
+  floating arrays in `saved`, so for derivatives of higher order the primitive defines a composite: the same function
+  made of other operations.
+- `out=None`: it is g itself where nothing else needs g, and the rule may write its result over it. That saves memory,
+  and the array is still in the cache. A rule writes into nothing else that it is given.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
-from . import modes, tape
-from .anomaly import note_forward
+from . import modes, tape, tree
+from .anomaly import check_unchanged, make_writable, note_forward, read_only
 from .blame import describe, user_frame
 from .modes import ANOMALY, RECORD
 from .tape import Node, new_node
-from .tensor import ArrayLike, Tensor
+from .tensor import MASKED, ArrayLike, Tensor
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,8 +61,11 @@ class Primitive(Generic[P]):
             of other operations. name: what errors and drawings call it.
         parameters: the names of the forward's positional parameters.
         keeps_y: the rule reads the output. unread: the positions of the arguments whose arrays the rule does not read.
-        unread_rest: the rule does not read those of *args. overwrites: the rule can write its result over g.
+        unread_rest: the rule does not read those of *args.
+        asks: which of `needed`, `saved` and `out` the rule takes.
+        records_saved: the rule itself records where `saved` comes from, so that no composite is needed.
         narrows: a float64 result is cast to the width of the inputs, see `_narrow`.
+        writes: the forward writes into its arguments, as a caller may ask of relu.
     """
 
     def __init__(self, forward: Callable[P, Any], name: str | None = None):
@@ -82,16 +84,19 @@ class Primitive(Generic[P]):
         self.keeps_y = True
         self.unread: tuple[int, ...] = ()
         self.unread_rest = False
-        self.overwrites = False
+        self.asks: frozenset[str] = frozenset()
+        self.records_saved = False
         self.narrows = True
+        self.writes = False
         self._lets_go = False  # some argument is not read, neither by the rule nor by a composite
+        self._takes_saved = True  # or has no rule yet
 
     # ------------------------------------------------------------ definition
 
     def vjp(self, rule: F) -> F:
         """Decorator: register `rule(g, y, *args, **kwargs)`. Raises TypeError where it does not mirror the forward."""
         given, asked = _Parameters(self.forward), _Parameters(rule)
-        own = {"saved", "out"} & (asked.keywords.keys() - given.keywords.keys())  # keywords of the rule alone
+        own = frozenset({"needed", "saved", "out"} & (asked.keywords.keys() - given.keywords.keys()))
         mirrors = (
             tuple(name.removeprefix("_") for name in asked.positional[2:]) == given.positional
             and bool(asked.rest) == bool(given.rest)
@@ -106,7 +111,8 @@ class Primitive(Generic[P]):
             )
         self.rule = rule
         self.keeps_y = not asked.positional[1].startswith("_")
-        self.overwrites = "out" in own
+        self.asks = own
+        self._takes_saved = "saved" in own or asked.any_keywords
         self.unread = tuple(i for i, name in enumerate(asked.positional[2:]) if name.startswith("_"))
         self.unread_rest = asked.rest.startswith("_")
         self._lets_go = bool(self.unread or self.unread_rest) and self.composite is None
@@ -139,15 +145,20 @@ class Primitive(Generic[P]):
                 tensors = True
                 if node is not None:
                     traced = True
-                values.append(a.data)
+                values.append(a._data)
                 parents.append(node)
             else:
+                if type(a) is np.ma.MaskedArray:
+                    raise TypeError(f"{self.name}: {MASKED}")
                 values.append(a)
                 parents.append(None)
         if kwargs:
             for v in kwargs.values():
                 if type(v) is Tensor:
                     return self._apply(*self._positional(args, kwargs), **kwargs)
+        flags = _flags()
+        if flags & ANOMALY and not self.writes:
+            values = read_only(values)
         try:
             y = self.forward(*values, **kwargs) if kwargs else self.forward(*values)
         except _NUMPY_ERRORS as error:
@@ -157,14 +168,15 @@ class Primitive(Generic[P]):
             y = self._value(y, kwargs)
         if y.dtype is not _F32:
             y = self._narrowed(y, values, kwargs, traced)
+        if flags & ANOMALY and not self.writes:
+            make_writable(y)
         if not tensors:
             return y
         if type(y) is not np.ndarray:
             y = np.asarray(y)
         out = _new(Tensor)
-        out.data = y
+        out._data = y
         out.node = None
-        flags = _flags()
         recorded = traced and flags & RECORD
         if recorded or flags & ANOMALY:
             kept = y if self.keeps_y else None
@@ -182,6 +194,8 @@ class Primitive(Generic[P]):
         if type(y) is tuple:
             if len(y) != 2:
                 raise TypeError(f"{self.name}: expected an array or (array, saved), got {len(y)} values")
+            if not self._takes_saved:
+                raise TypeError(f"{self.name}: expected an array, got 2 values, and the rule takes no saved=")
             y, kwargs["saved"] = y
         return y if isinstance(y, (np.ndarray, np.generic)) else np.asarray(y)
 
@@ -223,7 +237,29 @@ class Primitive(Generic[P]):
 
     # ------------------------------------------------------------ the backward pass
 
-    def pull_tensors(self, node: Node, g: Any) -> Any:
+    def keywords(self, node: Node, oldest: int, out: Any = None) -> dict[str, Any]:
+        """The keyword arguments of the rule: the forward's, and those that the rule asks for beside them."""
+        kwargs = dict(node.kwargs or {})
+        if "needed" in self.asks:
+            kwargs["needed"] = [parent is not None and parent.id >= oldest for parent in node.parents]
+        if "out" in self.asks:
+            kwargs["out"] = out
+        return kwargs
+
+    def pull_carefully(self, node: Node, g: Any, oldest: int, create_graph: bool) -> Any:
+        """What the rule gives under `create_graph` and under `detect_anomaly`."""
+        check_unchanged(node)
+        if create_graph:
+            pulled = self._pull_tensors(node, g, oldest)
+        else:
+            g, y, *args = read_only([g, node if node.y is None else node.y, *node.args])
+            pulled = self.rule(g, y, *args, **self.keywords(node, oldest))
+        most = max(len(node.parents), len(self.parameters))
+        if type(pulled) is tuple and len(pulled) > most:
+            raise TypeError(f"the rule gave {len(pulled)} gradients, and there are {most} arguments")
+        return pulled
+
+    def _pull_tensors(self, node: Node, g: Any, oldest: int) -> Any:
         """The rule on Tensors that know where they come from, so that its result is differentiable in turn."""
         args = [
             Tensor.of(a, p) if p is not None and not isinstance(a, Node) else a
@@ -231,8 +267,15 @@ class Primitive(Generic[P]):
         ]
         if self.composite is not None:
             return self._pull_composite(self.composite, node, args, g)
+        kwargs = self.keywords(node, oldest)
+        if "saved" in kwargs and not self.records_saved and any(map(_is_floating, tree.leaves(kwargs["saved"]))):
+            raise TypeError(
+                f"the gradient of {self.name} cannot be differentiated: its forward saves floating numbers, and no "
+                f"gradient goes through them. Define the same function in other operations with "
+                f"@{self.name}.define_composite"
+            )
         y = node if node.y is None else Tensor.of(node.y, node)
-        return self.rule(g, y, *args, **(node.kwargs or {}))
+        return self.rule(g, y, *args, **kwargs)
 
     def _pull_composite(self, composite: Callable[..., Any], node: Node, args: list[Any], g: Any) -> Any:
         """The gradients of the composite. Its inputs are nodes of their own, at which the walk through it ends."""
@@ -316,6 +359,10 @@ class _Parameters:
         given = f.__kwdefaults__ or {}
         self.keywords = {name: given.get(name, inspect.Parameter.empty) for name in code.co_varnames[count:ends]}
         self.any_keywords = bool(code.co_flags & inspect.CO_VARKEYWORDS)
+
+
+def _is_floating(x: Any) -> bool:
+    return isinstance(x, float) or (tree.is_array(x) and x.dtype.kind == "f")
 
 
 def _narrow(y: Any, values: list[Any]):

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .context import Context, setting
+
 _generator: ContextVar[np.random.Generator | None] = ContextVar("minigraph_generator", default=None)
 _draws: ContextVar[Draws | None] = ContextVar("minigraph_draws", default=None)
 _default: np.random.Generator | None = None
@@ -28,19 +30,14 @@ def seed(value: int) -> None:
     _default = np.random.default_rng(value)
 
 
-@contextmanager
-def use(generator: np.random.Generator) -> Iterator[None]:
-    """In the `with` block, random operations draw from `generator`, except those that are given another.
+def use(generator: np.random.Generator) -> Context:
+    """Context manager or decorator: operations inside draw from `generator`, except those that are given another.
 
     This holds for the current thread or asynchronous task, not for others. Raises TypeError unless `generator` is a
     `np.random.Generator`.
     """
     _check(generator)
-    token = _generator.set(generator)
-    try:
-        yield
-    finally:
-        _generator.reset(token)
+    return setting(_generator, lambda _: generator)
 
 
 def drawing_from(generator: np.random.Generator | None) -> np.random.Generator:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .anomaly import AnomalyError, MutationError, check_gradient, check_unchanged
+from .anomaly import AnomalyError, MutationError, check_gradient
 from .blame import OUTSIDE, BackwardError, blame, describe
 from .fit import fit
 from .kernels.memory import pop_unshared
@@ -37,10 +37,10 @@ class Node:
         kwargs: the keyword arguments or None, with `saved` among them where the forward kept something.
         y: the output array, or None where the rule does not read it.
         shape, dtype: those of the output. call: the user's call, as (code, instruction).
-        grad: the accumulated gradient of a leaf, a Tensor. sums: checksums of what is saved, under `detect_anomaly`.
+        leaf: a weak reference to the leaf's Tensor. sums: checksums of what is saved, under `detect_anomaly`.
     """
 
-    __slots__ = ("args", "call", "dtype", "grad", "id", "kwargs", "op", "parents", "shape", "sums", "y")
+    __slots__ = ("args", "call", "dtype", "id", "kwargs", "leaf", "op", "parents", "shape", "sums", "y")
     id: int
     op: Primitive[Any] | None
     shape: tuple[int, ...]
@@ -48,7 +48,7 @@ class Node:
     kwargs: dict[str, Any] | None
     args: Any
     call: Any
-    grad: Any
+    leaf: Any
     parents: Any
     sums: Any
     y: Any
@@ -88,7 +88,7 @@ def new_node(
     node.kwargs = kwargs
     node.y = y
     node.call = call
-    node.grad = node.sums = None
+    node.leaf = node.sums = None
     return node
 
 
@@ -138,20 +138,19 @@ def backprop(
                 node = heappop(heap)[1]  # the youngest, so every use of it has been met
                 op: Any = node.op
                 kwargs = node.kwargs
-                if careful or not op.overwrites:
+                if careful or not op.asks:
                     g = grads.pop(node)
                 else:
                     g = pulled = gradient = None  # those of the last node, which may refer to the array taken here
                     g, unshared = pop_unshared(grads, node)
-                    if unshared:
-                        kwargs = {**(kwargs or {}), "out": g}
+                    kwargs = op.keywords(node, oldest, out=g if unshared else None)
                 if careful:
-                    pulled = _pull_carefully(node, g, create_graph)
+                    pulled = op.pull_carefully(node, g, oldest, create_graph)
                 else:
                     y = node if node.y is None else node.y
                     pulled = op.rule(g, y, *node.args, **kwargs) if kwargs else op.rule(g, y, *node.args)
                 if type(pulled) is not tuple:
-                    pulled = (pulled,) if type(pulled) is not FunctionType else _call(pulled, node, oldest)
+                    pulled = (pulled,) if pulled is not None else _nothing()
                 for i, parent in enumerate(node.parents):
                     if parent is None:
                         continue
@@ -218,20 +217,8 @@ class Walk:
                     self.needed.add(node)
 
 
-def _pull_carefully(node: Node, g: Any, create_graph: bool) -> Any:
-    """What the rule gives under `detect_anomaly` and under `create_graph`."""
-    op: Any = node.op
-    check_unchanged(node)
-    if create_graph:
-        return op.pull_tensors(node, g)
-    return op.rule(g, node if node.y is None else node.y, *node.args, **(node.kwargs or {}))
-
-
-def _call(function: FunctionType, node: Node, oldest: int) -> tuple[Any, ...]:
-    """The tuple for a rule's one function: a thunk, or gradients that share work and ask which are needed."""
-    if not function.__code__.co_argcount:
-        return (function,)
-    return function([parent is not None and parent.id >= oldest for parent in node.parents])
+def _nothing() -> Any:
+    raise TypeError("the rule returned nothing; if the gradient is zero, return (None,)")
 
 
 def _too_few(pulled: tuple[Any, ...], i: int) -> TypeError:

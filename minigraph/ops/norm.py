@@ -77,9 +77,9 @@ def _batch_norm(x: Any, scale: Any, bias: Any, *, mean: Any, var: Any, eps: floa
 
 
 @_batch_norm.vjp
-def _(g, _y, x, scale, _bias, *, mean, var, eps=1e-5):
+def _(g, _y, x, scale, _bias, *, mean, var, eps=1e-5, needed):
     # with h = (x - mean) / std:  dx = scale / std (g - mean(g) - h mean(g h)),  dscale = sum(g h),  dbias = sum(g)
-    return lambda needed: kernel.batch_norm_grad(g, x, mean, 1 / np.sqrt(var + eps), scale, needed[0])
+    return kernel.batch_norm_grad(g, x, mean, 1 / np.sqrt(var + eps), scale, needed[0])
 
 
 @_batch_norm.define_composite

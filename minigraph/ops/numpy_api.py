@@ -74,7 +74,8 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
         raise TypeError(f"np.{name}.{method} is not defined on Tensors: {hint}")
     if "out" in kwargs:
         raise TypeError(
-            f"np.{name}(..., out=array) and in-place operators put no Tensor into an array: write y = np.{name}(...)"
+            f"np.{name}(..., out=array) and in-place operators put no Tensor into an array: write y = np.{name}(...), "
+            f"or give it the Tensor's array, as in w.data -= lr * w.grad.data"
         )
     if ufunc in _OURS:
         if kwargs:
