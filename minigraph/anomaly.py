@@ -72,7 +72,7 @@ def check_unchanged(node: Node) -> None:
 
 def _array(value: Any) -> np.ndarray:
     """The array of a Tensor, array or number. This module is below Tensor, and tells one by its node."""
-    return np.asarray(value._data if hasattr(value, "node") else value)
+    return np.asarray(value._array if hasattr(value, "node") else value)
 
 
 def _is_finite(value: Any) -> bool:

@@ -72,13 +72,10 @@ def describe_call(node: Node) -> str:
     return f"{call}\n  {location(*node.call)}"
 
 
-def _hint(error: Exception) -> str:
-    """What the author of a rule may have missed."""
+def hint(error: Exception) -> str:
+    """What the author of a forward or a rule may have missed."""
     if isinstance(error, ValueError) and "read-only" in str(error):
-        return (
-            "; the rule writes into an array that it was given, which would change other gradients: "
-            "return a new array instead"
-        )
+        return "; it writes into an array that it was given, which others need as it is: return a new array instead"
     if isinstance(error, (TypeError, AttributeError)) and "Node" in str(error):
         return (
             "; the rule reads an argument that it names with a leading underscore, and for which it therefore gets a "
@@ -97,5 +94,5 @@ def blame(error: Exception, node: Node) -> BackwardError:
     elif isinstance(error, BackwardError):  # of a pass inside the rule
         cause = str(error)
     else:
-        cause = f"{type(error).__name__}: {error}{_hint(error)}"
+        cause = f"{type(error).__name__}: {error}{hint(error)}"
     return BackwardError(f"backward of {describe_call(node)}\n{cause}")

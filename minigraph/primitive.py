@@ -37,7 +37,7 @@ import numpy as np
 
 from . import modes, tape, tree
 from .anomaly import check_unchanged, make_writable, note_forward, read_only
-from .blame import describe, user_frame
+from .blame import describe, hint, user_frame
 from .modes import ANOMALY, RECORD
 from .tape import Node, new_node
 from .tensor import MASKED, ArrayLike, Tensor
@@ -145,7 +145,7 @@ class Primitive(Generic[P]):
                 tensors = True
                 if node is not None:
                     traced = True
-                values.append(a._data)
+                values.append(a._array)
                 parents.append(node)
             else:
                 if type(a) is np.ma.MaskedArray:
@@ -175,7 +175,7 @@ class Primitive(Generic[P]):
         if type(y) is not np.ndarray:
             y = np.asarray(y)
         out = _new(Tensor)
-        out._data = y
+        out._array = y
         out.node = None
         recorded = traced and flags & RECORD
         if recorded or flags & ANOMALY:
@@ -296,7 +296,8 @@ class Primitive(Generic[P]):
         """Raise `error` again with the call in its message, unless its type is the user's own."""
         if type(error).__module__.partition(".")[0] in ("builtins", "numpy"):
             kind = next(k for k in _NUMPY_ERRORS if isinstance(error, k))
-            raise kind(f"{self._shown(values, kwargs)}: {str(error).removeprefix(self.name + ': ')}") from error
+            text = f"{str(error).removeprefix(self.name + ': ')}{hint(error)}"
+            raise kind(f"{self._shown(values, kwargs)}: {text}") from error
 
     def _shown(self, values: list[Any], kwargs: dict[str, Any]) -> str:
         shown = [describe(v) for v in values]

@@ -64,7 +64,7 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
                 raise TypeError(
                     f"{name_of(f)} uses a Tensor that needs a gradient and is not among its arguments: pass it"
                 )
-            return y._data
+            return y._array
 
         def rule(g: Any, _y: Any, *xs: Any) -> Any:
             with draws.replay():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import freeing
 from .anomaly import AnomalyError, MutationError, check_gradient
 from .blame import OUTSIDE, BackwardError, blame, describe
 from .fit import fit
@@ -53,6 +54,9 @@ class Node:
     sums: Any
     y: Any
 
+    if freeing.RECURSES:
+        __del__ = freeing.release
+
     @property
     def ndim(self) -> int:
         return len(self.shape)
@@ -60,6 +64,9 @@ class Node:
     @property
     def size(self) -> int:
         return int(np.prod(self.shape))
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Node belongs to the graph of one process and is neither copied nor pickled")
 
     def __repr__(self) -> str:
         return f"<{self.op.name if self.op else 'leaf'} {describe(self)}>"

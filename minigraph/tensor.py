@@ -30,8 +30,8 @@ class Tensor:
         TypeError: the data is not numeric, or `requires_grad` with a dtype that is not floating.
     """
 
-    __slots__ = ("__weakref__", "_data", "_grad", "node")
-    _data: np.ndarray
+    __slots__ = ("__weakref__", "_array", "_grad", "node")
+    _array: np.ndarray
     _grad: Tensor | None  # of leaves only
     node: Node | None
 
@@ -46,7 +46,7 @@ class Tensor:
             raise TypeError(
                 f"Tensor: requires_grad needs a floating dtype, got {array.dtype}; pass dtype=np.float32"
             )
-        self._data = array
+        self._array = array
         self.node = None
         if requires_grad:
             self.node = new_node(None, array)
@@ -57,7 +57,7 @@ class Tensor:
     def of(data: np.ndarray, node: Node | None) -> Tensor:
         """A tensor of `data` at `node`, unchecked."""
         new = Tensor.__new__(Tensor)
-        new._data, new.node = data, node
+        new._array, new.node = data, node
         return new
 
     def __init_subclass__(cls) -> NoReturn:
@@ -67,19 +67,19 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape
+        return self._array.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._data.dtype
+        return self._array.dtype
 
     @property
     def ndim(self) -> int:
-        return self._data.ndim
+        return self._array.ndim
 
     @property
     def size(self) -> int:
-        return self._data.size
+        return self._array.size
 
     @property
     def requires_grad(self) -> bool:
@@ -88,7 +88,7 @@ class Tensor:
     @property
     def data(self) -> np.ndarray:
         """The array. An array of the same shape and dtype can be put in its place, outside of any graph."""
-        return self._data
+        return self._array
 
     @data.setter
     def data(self, array: np.ndarray) -> None:
@@ -97,7 +97,7 @@ class Tensor:
             raise TypeError(f"data: expected an ndarray, got {type(array).__name__}{hint}")
         if self.node is not None and (array.shape != self.shape or array.dtype != self.dtype):
             raise ValueError(f"data: expected {describe(self)}, as the graph has it, got {describe(array)}")
-        self._data = array
+        self._array = array
 
     @property
     def grad(self) -> Tensor | None:
@@ -118,14 +118,14 @@ class Tensor:
     # ------------------------------------------------------------ copies: a leaf's copy is a fresh leaf
 
     def __copy__(self) -> Tensor:
-        return self._copy(self._data, self.grad)
+        return self._copy(self._array, self.grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        return self._copy(self._data.copy(), copy.deepcopy(self.grad, memo))
+        return self._copy(self._array.copy(), copy.deepcopy(self.grad, memo))
 
     def __reduce__(self) -> Any:
         self._refuse_copy("pickle")
-        return _restore, (self._data, self.requires_grad, self.grad)
+        return _restore, (self._array, self.requires_grad, self.grad)
 
     def _copy(self, data: np.ndarray, grad: Tensor | None) -> Tensor:
         self._refuse_copy("copy")
@@ -170,7 +170,7 @@ class Tensor:
         elif type(gradient) is not Tensor:
             gradient = np.asarray(gradient, self.dtype)
         elif not create_graph:
-            gradient = gradient._data.astype(self.dtype, copy=False)
+            gradient = gradient._array.astype(self.dtype, copy=False)
         elif gradient.dtype != self.dtype:
             gradient = gradient.astype(self.dtype)
         if gradient.shape != self.shape:
@@ -192,19 +192,19 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """A Tensor of the same array that is not part of the graph."""
-        return Tensor.of(self._data, None)
+        return Tensor.of(self._array, None)
 
     def item(self) -> float | int | bool:
         """The one entry as a Python number."""
         if self.size != 1:
             raise ValueError(f"item: expected one entry, got shape {self.shape}")
-        return self._data.item()
+        return self._array.item()
 
     def numpy(self) -> np.ndarray:
         """The array. Raises TypeError if this Tensor requires a gradient, which an array would lose."""
         if self.node is not None:
             raise TypeError("this Tensor requires a gradient, an ndarray would lose it: use t.detach().numpy()")
-        return self._data
+        return self._array
 
     def astype(self, dtype: Any) -> Tensor:
         return ops.astype(self, dtype)
@@ -300,36 +300,36 @@ class Tensor:
         return ops.abs._apply(self)
 
     def __invert__(self) -> np.ndarray:
-        return ~self._data
+        return ~self._array
 
     def __and__(self, other: Any) -> np.ndarray:
-        return self._data & value(other)
+        return self._array & value(other)
 
     def __or__(self, other: Any) -> np.ndarray:
-        return self._data | value(other)
+        return self._array | value(other)
 
     def __xor__(self, other: Any) -> np.ndarray:
-        return self._data ^ value(other)
+        return self._array ^ value(other)
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __lt__(self, other: Any) -> np.ndarray:
-        return self._data < value(other)
+        return self._array < value(other)
 
     def __le__(self, other: Any) -> np.ndarray:
-        return self._data <= value(other)
+        return self._array <= value(other)
 
     def __gt__(self, other: Any) -> np.ndarray:
-        return self._data > value(other)
+        return self._array > value(other)
 
     def __ge__(self, other: Any) -> np.ndarray:
-        return self._data >= value(other)
+        return self._array >= value(other)
 
     def __eq__(self, other: Any) -> Any:
-        return self._data == value(other)
+        return self._array == value(other)
 
     def __ne__(self, other: Any) -> Any:
-        return self._data != value(other)
+        return self._array != value(other)
 
     __hash__ = object.__hash__
 
@@ -347,18 +347,18 @@ class Tensor:
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("len() of a Tensor with no axes")
-        return len(self._data)
+        return len(self._array)
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
             raise TypeError("iteration over a Tensor with no axes")
-        return (self[i] for i in range(len(self._data)))
+        return (self[i] for i in range(len(self._array)))
 
     def __contains__(self, entry: Any) -> bool:
-        return bool((self._data == value(entry)).any())
+        return bool((self._array == value(entry)).any())
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self._array)
 
     def __float__(self) -> float:  # math.exp(t) and array[0] = t come here, and would lose the gradient
         _constant(self, "float()")
@@ -369,15 +369,15 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        return self._data.__index__()
+        return self._array.__index__()
 
     def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)
-        return format(self.item() if self.size == 1 else self._data, spec)
+        return format(self.item() if self.size == 1 else self._array, spec)
 
     def __repr__(self) -> str:
-        text = np.array2string(self._data, separator=", ", prefix="Tensor(")
+        text = np.array2string(self._array, separator=", ", prefix="Tensor(")
         parts = [text, f"dtype={self.dtype}"]
         if self.size > np.get_printoptions()["threshold"] or 0 in self.shape:
             parts.append(f"shape={self.shape}")
@@ -412,10 +412,10 @@ class Tensor:
         return ops.cumsum(self, axis)
 
     def argmax(self, axis: int | None = None) -> Any:
-        return self._data.argmax(axis)
+        return self._array.argmax(axis)
 
     def argmin(self, axis: int | None = None) -> Any:
-        return self._data.argmin(axis)
+        return self._array.argmin(axis)
 
     def reshape(self, *shape: Any) -> Tensor:
         return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
@@ -455,7 +455,7 @@ MASKED = (
 
 def value(x: Any) -> Any:
     """The array of a Tensor; anything else as it is. No gradient goes through what is computed from it."""
-    return x._data if type(x) is Tensor else x
+    return x._array if type(x) is Tensor else x
 
 
 def _restore(data: np.ndarray, requires_grad: bool, grad: Tensor | None) -> Tensor:

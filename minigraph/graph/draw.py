@@ -174,7 +174,7 @@ def _traced(leaf: Any) -> Any:
 def _key(leaf: Any) -> Any:
     """What a Tensor or array is known by among a node's parents and arguments."""
     if type(leaf) is Tensor:
-        return leaf.node if leaf.node is not None else id(leaf._data)
+        return leaf.node if leaf.node is not None else id(leaf._array)
     return id(leaf)
 
 

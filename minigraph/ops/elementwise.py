@@ -12,7 +12,7 @@ from ..kernels import special
 from ..kernels.memory import SMALL, empty, pop_unshared
 from ..primitive import primitive
 from ..tape import new_node
-from ..tensor import ArrayLike, Tensor, value
+from ..tensor import MASKED, ArrayLike, Tensor, value
 from .numpy_api import implements
 
 __all__ = [
@@ -29,6 +29,8 @@ def arrays(a: Any, b: Any) -> tuple[Any, Any]:
 
 def as_array(x: Any) -> Any:
     """x itself if it is a Tensor, otherwise x as an ndarray."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(MASKED)
     return x if type(x) is Tensor else np.asarray(x)
 
 
@@ -306,9 +308,9 @@ def relu(x: ArrayLike, *, inplace: bool = False) -> Tensor:
             raise TypeError("relu: inplace=True needs the result of an operation, got a leaf")
         if x.node.y is not None:
             raise ValueError(f"relu: inplace=True would overwrite the value of {x.node.op.name}, its gradient needs it")
-    if not x._data.flags.carray:
-        raise ValueError(f"relu: inplace=True needs a contiguous array, got strides {x._data.strides}")
-    if not pop_unshared({0: x._data}, 0, others=1)[1]:
+    if not x._array.flags.carray:
+        raise ValueError(f"relu: inplace=True needs a contiguous array, got strides {x._array.strides}")
+    if not pop_unshared({0: x._array}, 0, others=1)[1]:
         raise ValueError("relu: inplace=True needs an array that x alone has: there is another reference")
     x.node = _relu(x, inplace=True).node
     return x
