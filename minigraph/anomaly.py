@@ -28,6 +28,9 @@ def note_forward(node: Node, y: np.ndarray) -> None:
 
     Raises AnomalyError where `y` is not finite although every number it was computed from is.
     """
+    if 0 not in y.strides:  # a broadcast array is read-only in any case
+        with contextlib.suppress(ValueError):  # its memory belongs to somebody who has it read-only
+            y.flags.writeable = True  # as it would be, if it were not a view of an input that was made read-only
     numbers = [a for a in node.args if isinstance(a, (np.ndarray, np.generic, float))]
     if not _is_finite(y) and all(map(_is_finite, numbers)):
         raise AnomalyError(f"{_count(y)} in the forward value of {describe_call(node)}")
@@ -43,13 +46,6 @@ def read_only(values: list[Any]) -> list[Any]:
     return views
 
 
-def make_writable(y: Any) -> None:
-    """Let a result that is a view of a read-only input be written to again, as it could be without the check."""
-    if isinstance(y, np.ndarray) and 0 not in y.strides:  # a broadcast array is read-only in any case
-        with contextlib.suppress(ValueError):  # its memory belongs to somebody who has it read-only
-            y.flags.writeable = True
-
-
 def check_gradient(node: Node, i: int, g: Any, gradient: Any) -> None:
     """Raise AnomalyError where the gradient for argument `i` is not finite although `g`, the rule's input, is."""
     if _is_finite(g) and not _is_finite(gradient):
@@ -60,7 +56,7 @@ def check_gradient(node: Node, i: int, g: Any, gradient: Any) -> None:
 
 def check_unchanged(node: Node) -> None:
     """Raise MutationError where an array that the rule reads is not what it was when it was saved."""
-    if node.sums is None:  # recorded outside of `detect_anomaly`
+    if not hasattr(node, "sums"):  # recorded outside of `detect_anomaly`
         return
     for array, was in zip(_saved_arrays(node), node.sums, strict=True):
         if _checksum(array) != was:

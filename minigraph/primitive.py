@@ -36,7 +36,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from . import modes, tape, tree
-from .anomaly import check_unchanged, make_writable, note_forward, read_only
+from .anomaly import check_unchanged, note_forward, read_only
 from .blame import describe, hint, user_frame
 from .modes import ANOMALY, RECORD
 from .tape import Node, new_node
@@ -47,6 +47,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _REGISTRY: dict[str, Primitive[Any]] = {}
 _new = object.__new__
+_MaskedArray = np.ma.MaskedArray
 _flags = modes.flags.get
 _F64 = np.dtype(np.float64)
 _F32 = np.dtype(np.float32)
@@ -147,9 +148,9 @@ class Primitive(Generic[P]):
                     traced = True
                 values.append(a._array)
                 parents.append(node)
+            elif type(a) is _MaskedArray:
+                raise TypeError(f"{self.name}: {MASKED}")
             else:
-                if type(a) is np.ma.MaskedArray:
-                    raise TypeError(f"{self.name}: {MASKED}")
                 values.append(a)
                 parents.append(None)
         if kwargs:
@@ -157,7 +158,7 @@ class Primitive(Generic[P]):
                 if type(v) is Tensor:
                     return self._apply(*self._positional(args, kwargs), **kwargs)
         flags = _flags()
-        if flags & ANOMALY and not self.writes:
+        if flags & ANOMALY and tensors and not self.writes:
             values = read_only(values)
         try:
             y = self.forward(*values, **kwargs) if kwargs else self.forward(*values)
@@ -168,8 +169,6 @@ class Primitive(Generic[P]):
             y = self._value(y, kwargs)
         if y.dtype is not _F32:
             y = self._narrowed(y, values, kwargs, traced)
-        if flags & ANOMALY and not self.writes:
-            make_writable(y)
         if not tensors:
             return y
         if type(y) is not np.ndarray:
