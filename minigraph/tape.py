@@ -38,7 +38,7 @@ class Node:
         kwargs: the keyword arguments or None, with `saved` among them where the forward kept something.
         y: the output array, or None where the rule does not read it.
         shape, dtype: those of the output. call: the user's call, as (code, instruction).
-        leaf: only of a leaf, a weak reference to its Tensor. sums: only under `detect_anomaly`, checksums of what is kept.
+        leaf: of a leaf only, a weak reference to its Tensor. sums: under `detect_anomaly`, checksums of what is kept.
     """
 
     __slots__ = ("args", "call", "dtype", "id", "kwargs", "leaf", "op", "parents", "shape", "sums", "y")
