@@ -23,8 +23,8 @@ class MutationError(RuntimeError):
     """Under `detect_anomaly`: an array that was saved for the backward pass has been changed in place."""
 
 
-def note_forward(node: Node, y: np.ndarray) -> None:
-    """Check a value that was just computed, and remember checksums of the arrays that its rule will read.
+def note_forward(node: Node, y: np.ndarray, recorded: bool) -> None:
+    """Check a value that was just computed and, if it is recorded, keep checksums of the arrays that its rule reads.
 
     Raises AnomalyError where `y` is not finite although every number it was computed from is.
     """
@@ -34,7 +34,8 @@ def note_forward(node: Node, y: np.ndarray) -> None:
     numbers = [a for a in node.args if isinstance(a, (np.ndarray, np.generic, float))]
     if not _is_finite(y) and all(map(_is_finite, numbers)):
         raise AnomalyError(f"{_count(y)} in the forward value of {describe_call(node)}")
-    node.sums = [_checksum(a) for a in _saved_arrays(node)]
+    if recorded:
+        node.sums = [_checksum(a) for a in _saved_arrays(node)]
 
 
 def read_only(values: list[Any]) -> list[Any]:
@@ -67,7 +68,7 @@ def check_unchanged(node: Node) -> None:
 
 
 def _array(value: Any) -> np.ndarray:
-    """The array of a Tensor, array or number. This module is below Tensor, and tells one by its node."""
+    """The array of a Tensor, array or number. This module may not import Tensor, so it knows one by its `node`."""
     return np.asarray(value._array if hasattr(value, "node") else value)
 
 
@@ -85,7 +86,7 @@ def _count(value: Any) -> str:
 def _saved_arrays(node: Node) -> list[np.ndarray]:
     """The arrays that the rule reads: in its arguments, in their indices, in the keywords, and the output."""
     assert node.op is not None
-    read = [a for i, a in enumerate(node.args) if not node.op.ignores(i)]
+    read = [a for i, a in enumerate(node.args) if node.op.composite is not None or not node.op.ignores(i)]
     return [a for a in tree.leaves((read, node.kwargs, node.y)) if isinstance(a, np.ndarray)]
 
 

@@ -15,7 +15,7 @@ from .context import Context, setting
 
 RECORD = 1  # operations are recorded
 ANOMALY = 2  # values and gradients are checked, see `detect_anomaly`
-DIFFERENTIATED = 4  # what runs here is being differentiated: a transform inside it records its own backward pass too
+DIFFERENTIATED = 4  # this code is being differentiated, so a transform inside it has to record its own backward pass
 flags: ContextVar[int] = ContextVar("minigraph_flags", default=RECORD)
 
 

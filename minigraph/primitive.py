@@ -89,17 +89,20 @@ class Primitive(Generic[P]):
         self.records_saved = False
         self.narrows = True
         self.writes = False
-        self._lets_go = False  # some argument is not read, neither by the rule nor by a composite
+        self._frees_inputs = False  # neither the rule nor a composite reads all of the arguments
         self._takes_saved = True  # or has no rule yet
 
     # ------------------------------------------------------------ definition
 
     def vjp(self, rule: F) -> F:
         """Decorator: register `rule(g, y, *args, **kwargs)`. Raises TypeError where it does not mirror the forward."""
+        if not isinstance(rule, FunctionType):
+            raise TypeError(f"{self.name}.vjp: expected a Python function (def), got {rule!r}")
         given, asked = _Parameters(self.forward), _Parameters(rule)
         own = frozenset({"needed", "saved", "out"} & (asked.keywords.keys() - given.keywords.keys()))
         mirrors = (
-            tuple(name.removeprefix("_") for name in asked.positional[2:]) == given.positional
+            len(asked.positional) >= 2
+            and tuple(name.removeprefix("_") for name in asked.positional[2:]) == given.positional
             and bool(asked.rest) == bool(given.rest)
             and asked.defaults == given.defaults
         )
@@ -116,13 +119,13 @@ class Primitive(Generic[P]):
         self._takes_saved = "saved" in own or asked.any_keywords
         self.unread = tuple(i for i, name in enumerate(asked.positional[2:]) if name.startswith("_"))
         self.unread_rest = asked.rest.startswith("_")
-        self._lets_go = bool(self.unread or self.unread_rest) and self.composite is None
+        self._frees_inputs = bool(self.unread or self.unread_rest) and self.composite is None
         return rule
 
     def define_composite(self, f: F) -> F:
         """Decorator: register the same function made of other operations, for derivatives of higher order."""
         self.composite = f
-        self._lets_go = False
+        self._frees_inputs = False
         return f
 
     def ignores(self, i: int) -> bool:
@@ -132,11 +135,11 @@ class Primitive(Generic[P]):
     # ------------------------------------------------------------ call
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        """Declared to return what it returns inside of a transformed function: given arrays alone, it is an ndarray."""
+        """The declared type, Tensor, is right inside a transform. If no argument is a Tensor, an ndarray comes back."""
         return self._apply(*args, **kwargs)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        """The call. `__call__` and the operators of Tensor come here, so that `user_frame` may skip two frames."""
+        """The call. `__call__` and Tensor's operators call it, so `user_frame` may skip the two innermost frames."""
         values: list[Any] = []
         parents: list[Node | None] = []
         tensors = traced = False
@@ -179,17 +182,17 @@ class Primitive(Generic[P]):
         recorded = traced and flags & RECORD
         if recorded or flags & ANOMALY:
             kept = y if self.keeps_y else None
-            node = new_node(self, y, parents, values, kwargs or None, kept, user_frame(2))  # of this and its caller
+            node = new_node(self, y, parents, values, kwargs or None, kept, user_frame(2))
             if flags & ANOMALY:
-                note_forward(node, y)
-            if self._lets_go:
-                self._let_go(values, parents)
+                note_forward(node, y, bool(recorded))
+            if self._frees_inputs:
+                self._free_inputs(values, parents)
             if recorded:
                 out.node = node
         return out
 
     def _value(self, y: Any, kwargs: dict[str, Any]) -> Any:
-        """The value of what the forward returned, if that is no array; what it saved goes into `kwargs`."""
+        """What the forward returned as an array. If it was `(value, saved)`, `saved` goes into `kwargs`."""
         if type(y) is tuple:
             if len(y) != 2:
                 raise TypeError(f"{self.name}: expected an array or (array, saved), got {len(y)} values")
@@ -207,7 +210,7 @@ class Primitive(Generic[P]):
             raise TypeError(f"{self._shown(values, kwargs)}: the result would be {y.dtype}, which has no gradient")
         return y
 
-    def _let_go(self, values: list[Any], parents: list[Node | None]) -> None:
+    def _free_inputs(self, values: list[Any], parents: list[Node | None]) -> None:
         """Put the nodes of the inputs in the place of the arrays that the rule does not read."""
         for i in self.unread:
             if i < len(values) and parents[i] is not None:
@@ -277,7 +280,7 @@ class Primitive(Generic[P]):
         return self.rule(g, y, *args, **kwargs)
 
     def _pull_composite(self, composite: Callable[..., Any], node: Node, args: list[Any], g: Any) -> Any:
-        """The gradients of the composite. Its inputs are nodes of their own, at which the walk through it ends."""
+        """The gradients through the composite. Each input gets a new node, and the walk through it ends at these."""
         kwargs = {k: v for k, v in (node.kwargs or {}).items() if k != "saved"}
         inputs = [identity(a) if p is not None else a for a, p in zip(args, node.parents, strict=True)]
         y = composite(*inputs, **kwargs)

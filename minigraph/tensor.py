@@ -1,4 +1,4 @@
-"""`Tensor`: an array and the node that made it. Every operator is one line into `ops`."""
+"""`Tensor`: an array and the node that made it. Nearly every operator is one line into `ops`."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """The accumulated gradient of a leaf. It is None before the first backward pass, and where this is no leaf."""
+        """The accumulated gradient of a leaf, None before the first backward pass. Other Tensors never have one."""
         return getattr(self, "_grad", None)
 
     @grad.setter
@@ -182,7 +182,7 @@ class Tensor:
             retain_graph=retain_graph or create_graph,
             create_graph=create_graph,
         )
-        # `gradient` is the caller's array, which a leaf that is the root itself must not share.
+        # A leaf can be the root itself. Its gradient is then the caller's array, which has to be copied.
         arrays = owned([value(g) for g in grads.values()], {id(value(gradient))})
         for (node, g), array in zip(grads.items(), arrays, strict=True):
             leaf = node.leaf()

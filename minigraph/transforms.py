@@ -53,7 +53,7 @@ def pulled_back(
     """What `vjp` returns.
 
     Args:
-        given: all that the user's call was given, if that is more than the primals.
+        given: all arguments of the user's call, where these are more than the primals.
         closed: as in `tape.backprop`.
         own: make the gradients arrays that the caller may change. Otherwise they may share memory with one another and
             with what f was given, and are only to be read.
@@ -242,7 +242,7 @@ def one_number(name: str, y: Any) -> None:
 
 
 def _trace(primal: Any, what: str) -> Any:
-    """The tree with every leaf as a Tensor at a node of its own. What depends on that node, this transform sees."""
+    """The tree with a Tensor at a new node for each leaf. The transform differentiates with respect to these nodes."""
     out = []
     for path, leaf in tree.items(primal):
         dtype = leaf.dtype if isinstance(leaf, Tensor) else np.asarray(leaf).dtype
