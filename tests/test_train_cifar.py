@@ -172,7 +172,7 @@ def test_the_synthetic_set_is_announced_everywhere(tmp_path, capsys, figures):
     notice = data.SYNTHETIC_NOTICE
     assert output.index(notice) < output.index("epoch  1/1") < output.rindex(notice)
     results = [json.loads((tmp_path / name).read_text()) for name in ("config.json", "summary.json")]
-    for result in (*results, *read_rows(tmp_path), load(tmp_path / "checkpoint.npz")):
+    for result in (*results, *read_rows(tmp_path), load(tmp_path / "checkpoint.npz")["facts"]):
         assert result["dataset"] == "synthetic"
         assert result["notice"] == notice
     assert figures.keys() == {"curves.png", "confusion.png"}
