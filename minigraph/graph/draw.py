@@ -83,7 +83,7 @@ def draw(
     try:
         import graphviz  # noqa: F401  (only to say what is missing)
     except ImportError as error:
-        raise ImportError('draw needs the graphviz package: pip install "minigraph[draw]"') from error
+        raise ImportError('draw needs the graphviz package: pip install -e ".[draw]"') from error
 
     if names is not None and not isinstance(names, dict):
         raise TypeError(f"draw: names should be a dict of Tensors and arrays, got {type(names).__name__}")

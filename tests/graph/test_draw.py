@@ -414,7 +414,7 @@ def test_a_partial_function():
 
 def test_without_the_graphviz_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "graphviz", None)
-    with pytest.raises(ImportError, match=re.escape('pip install "minigraph[draw]"')):
+    with pytest.raises(ImportError, match=re.escape('pip install -e ".[draw]"')):
         draw(mg.sin, np.ones(2))
 
 
