@@ -15,7 +15,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,8 +215,11 @@ def draw_graph(path: Path, model: Any, params: Any, state: Any, images: data.Loa
     """The model's graph for two images as `path`.dot and, where Graphviz is installed, `path`.svg."""
     from minigraph.graph.draw import draw, save
 
+    def apply(params: Any, state: Any, x: Any) -> Any:  # with the names that draw shows, whatever the model calls them
+        return model.apply(params, state, x, train=False)
+
     x, _ = next(iter(images))
-    picture = draw(partial(model.apply, train=False), params, state, x[:2])
+    picture = draw(apply, params, state, x[:2])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         save(picture, path)
