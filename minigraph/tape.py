@@ -22,7 +22,7 @@ from .anomaly import AnomalyError, MutationError, check_gradient
 from .blame import OUTSIDE, BackwardError, blame, describe
 from .fit import fit
 from .kernels.memory import pop_unshared
-from .modes import ANOMALY, DIFFERENTIATED, RECORD, flags, mode
+from .modes import ANOMALY, CHECK, DIFFERENTIATED, RECORD, flags, mode
 
 if TYPE_CHECKING:
     from .primitive import Primitive
@@ -139,7 +139,7 @@ def backprop(
         walk = Walk(roots, targets or frozenset(), closed, create_graph)
         grads, heap, ends, oldest, needed = walk.grads, walk.heap, walk.ends, walk.oldest, walk.needed
         anomaly = flags.get() & ANOMALY
-        careful = bool(create_graph or anomaly)
+        careful = bool(create_graph or flags.get() & (ANOMALY | CHECK))
         try:
             while heap:
                 node = heappop(heap)[1]  # the youngest, so every use of it has been met
