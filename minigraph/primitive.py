@@ -186,7 +186,9 @@ class Primitive(Generic[P]):
             node = new_node(self, y, parents, values, kwargs or None, kept, user_frame(2))
             if flags & ANOMALY:
                 note_forward(node, y, bool(recorded))
-            if self._frees_inputs and not flags & CHECK:
+            if self._frees_inputs:
+                if flags & CHECK:
+                    node.inputs = [*values]
                 self._free_inputs(values, parents)
             if recorded:
                 out.node = node

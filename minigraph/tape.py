@@ -39,9 +39,10 @@ class Node:
         y: the output array, or None where the rule does not read it.
         shape, dtype: those of the output. call: the user's call, as (code, instruction).
         leaf: of a leaf only, a weak reference to its Tensor. sums: under `detect_anomaly`, checksums of what is kept.
+        inputs: in `check_graph` only, all input arrays, where `args` does not have them all.
     """
 
-    __slots__ = ("args", "call", "dtype", "id", "kwargs", "leaf", "op", "parents", "shape", "sums", "y")
+    __slots__ = ("args", "call", "dtype", "id", "inputs", "kwargs", "leaf", "op", "parents", "shape", "sums", "y")
     id: int
     op: Primitive[Any] | None
     shape: tuple[int, ...]
@@ -49,6 +50,7 @@ class Node:
     kwargs: dict[str, Any] | None
     args: Any
     call: Any
+    inputs: Any
     leaf: Any
     parents: Any
     sums: Any
