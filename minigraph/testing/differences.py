@@ -71,33 +71,46 @@ class Differences:
         """The slopes along a direction, by extrapolation. The steps shrink from `first` until the error is small."""
         y = self.value
         slope, error = np.full(y.shape, np.nan), np.full(y.shape, np.inf)
+        chosen = np.zeros(y.shape, int)  # the step at which `slope` was found
+        suspect, torn = np.zeros(y.shape, bool), np.zeros(y.shape, bool)  # there was a bend there, a large one
         row: list[np.ndarray] = []  # the central difference at step h, then extrapolations without its h^2, h^4, ...
-        jump, suspect, noise, secant = None, np.zeros(y.shape, bool), 0.0, np.zeros(y.shape)
+        jump: np.ndarray | None = None
+        noise, secant = 0.0, np.zeros(y.shape)
         for k in range(HALVINGS + 1):
             h = first * 0.5**k
             above, below = self._along(leaf, direction, h), self._along(leaf, direction, -h)
             noise = 64 * EPS / h * self.largest(y, above, below)
             sides = (np.abs(above - y) + np.abs(y - below)) / h
             new = [(above - below) / (2 * h)]
-            for j, old in enumerate(row):
-                new.append(new[j] + (new[j] - old) / (4.0 ** (j + 1) - 1))
-                off = np.maximum(np.abs(new[-1] - new[j]), np.abs(new[-1] - old)) + noise
-                better = off < error
-                slope[better], error[better] = new[-1][better], off[better]
             # The slopes from above and below differ by h f'' + O(h^3), which halves with h. At a kink they differ by a
             # constant.
             last, jump = jump, (above - 2 * y + below) / h
             if last is None:
                 secant = np.nan_to_num(sides, nan=0, posinf=0)
+                bend = np.zeros(y.shape)
             else:
-                suspect = ~(np.abs(2 * jump - last) <= 1e-5 * sides + 8 * noise)
+                bend = np.maximum(np.abs(2 * jump - last) - 8 * noise, 0)
+            straight = bend <= 0.02 * sides
+            # Beside a kink, the steps that cross it agree on a mean of its two slopes, with a bend each. The first step
+            # that does not reach it is straight. If it gives another slope, the search begins anew.
+            differs = np.abs(new[0] - slope) > 0.02 * sides + 4 * noise
+            error[(k > chosen + 1) & differs] = np.inf
+            torn &= differs | ~straight
+            for j, old in enumerate(row):
+                new.append(new[j] + (new[j] - old) / (4.0 ** (j + 1) - 1))
+                off = np.maximum(np.abs(new[-1] - new[j]), np.abs(new[-1] - old)) + noise
+                better = off < error
+                slope[better], error[better] = new[-1][better], off[better]
+                chosen[better] = k
+                suspect[better] = ~(bend <= 1e-5 * sides)[better]
+                torn[better] = ~straight[better]
             row = new
-            if k and (error <= 1e-3 * self.rtol * np.abs(slope) + 2 * noise).all():
+            if k and (straight & (error <= 1e-3 * self.rtol * np.abs(slope) + 2 * noise)).all():
                 break
         suspect |= ~(error <= self.rtol * np.abs(slope) + 10 * noise)
-        return Line(
-            leaf, direction, slope, error, noise, secant, *self._kinks(leaf, direction, np.flatnonzero(suspect))
-        )
+        kinked, sides = self._kinks(leaf, direction, np.flatnonzero(suspect))
+        error[torn] = np.inf  # a mean of two slopes, at or beside a kink
+        return Line(leaf, direction, slope, error, noise, secant, kinked, sides)
 
     def _along(self, leaf: int, direction: np.ndarray, t: float) -> np.ndarray:
         """The value with one input moved by t along `direction`."""

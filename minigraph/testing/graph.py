@@ -14,7 +14,7 @@ from ..modes import CHECK, RECORD, mode
 from ..tape import Node, ancestors
 from ..tensor import Tensor, value
 from ..transforms import vjp
-from .check import InputReport, orders
+from .check import FULL, InputReport, orders
 from .differences import flat
 
 MOST = 100  # so many operations are checked
@@ -30,7 +30,8 @@ class OperationReport:
         name: the operation's.
         call: its shapes and dtypes, and the user's line that called it.
         verdict: "right"; "wrong"; "kink", if its inputs lie at a kink, so that finite differences cannot tell;
-            "unsettled", if they do not converge there; "skipped", if they could not be computed.
+            "unsettled", if they do not converge there, as right beside a kink; "skipped", if they could not be
+            computed.
         inputs: an `InputReport` for each input that needs a gradient.
         reason: why it is wrong or was skipped, where that is not said by the inputs.
     """
@@ -54,12 +55,13 @@ class GraphReport:
 
     Attributes:
         operations: an `OperationReport` for each operation that was looked at, in the order of computation.
-        left_out: how many were not looked at. Each of these has the primitive, the shapes and the options of one that
-            was.
+        left_out: how many were not looked at. unlike: how many of these have another primitive, shapes or options than
+            all that were.
     """
 
     operations: tuple[OperationReport, ...]
     left_out: int = 0
+    unlike: int = 0
 
     @property
     def wrong(self) -> tuple[OperationReport, ...]:
@@ -70,7 +72,9 @@ class GraphReport:
         counts = ", ".join(f"{n} {verdict}" for verdict, n in found if n)
         lines = [f"{len(self.operations) + self.left_out} operations: {counts}"]
         if self.left_out:
-            lines[0] += f", {self.left_out} left out, which are like others that were checked"
+            lines[0] += f", {self.left_out} left out, {self.unlike or 'none'} of them unlike all that were checked"
+        if any("directions" in report.sampled for o in self.operations for report in o.inputs):
+            lines.append(f"of inputs with more than {FULL} entries, {EACH} entries and {EACH} directions were compared")
         lines += [str(o) for verdict in VERDICTS[:-1] for o in self.operations if o.verdict == verdict]
         return "\n".join(lines)
 
@@ -90,7 +94,7 @@ def check_graph(
 
     f runs once. Then the rule of each recorded operation is compared with finite differences of the operation alone, at
     the inputs that it had in that run, in float64. A composite, which derivatives of higher order go through, has to
-    give the value and the gradient of its primitive.
+    give the value and the gradient of its primitive. A mistake that shows in float32 only is not found.
 
     Args:
         f: the function. It gets a Tensor, in the dtype that is given, in place of each floating array in `args`.
@@ -116,11 +120,11 @@ def check_graph(
         if number < 1:
             raise ValueError(f"check_graph: {name} should be at least 1, got {number}")
     nodes = _record(f, args)
-    chosen = _sample(nodes, most)
+    chosen, unlike = _sample(nodes, most)
     rng = np.random.default_rng(seed)
     with np.errstate(all="ignore"):
         operations = tuple(_check(node, order, rtol, rng) for node in chosen)
-    report = GraphReport(operations, len(nodes) - len(chosen))
+    report = GraphReport(operations, len(nodes) - len(chosen), unlike)
     if report.wrong:
         raise GraphMismatch(report)
     return report
@@ -146,15 +150,18 @@ def _record(f: Callable[..., Any], args: tuple[Any, ...]) -> list[Node]:
     return nodes
 
 
-def _sample(nodes: list[Node], most: int) -> list[Node]:
-    """At most `most` of the nodes: the first one of each kind, then the second one of each, and so on."""
+def _sample(nodes: list[Node], most: int) -> tuple[list[Node], int]:
+    """At most `most` of the nodes, and how many kinds of nodes have none among them.
+
+    The first one of each kind is taken, then the second one of each, and so on.
+    """
     seen: dict[Any, int] = {}
     turns = []
     for i, node in enumerate(nodes):
         kind = (node.op, describe_call(node).partition("\n")[0], tuple(p is None for p in node.parents))
         seen[kind] = seen.get(kind, 0) + 1
         turns.append((seen[kind], i))
-    return [nodes[i] for _, i in sorted(sorted(turns)[:most], key=lambda turn: turn[1])]
+    return [nodes[i] for i in sorted(i for _, i in sorted(turns)[:most])], max(0, len(seen) - most)
 
 
 # ---------------------------------------------------------------- one operation

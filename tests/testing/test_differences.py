@@ -50,11 +50,29 @@ def test_what_is_no_kink_is_not_taken_for_one(g):
         assert not differences(g, [0.0]).line(0, np.ones(1)).kinked.size
 
 
+@pytest.mark.parametrize("near", [1e-3, 1e-5, 1e-7, 1e-8, 1e-9, 1e-10, 0.0])
+def test_beside_a_kink_no_wrong_slope_is_taken_for_sure(near):
+    """The largest of numbers that are equal or nearly so: most steps see a mean of the slopes."""
+    d = differences(
+        lambda x: [np.maximum(x, 0), np.max(x).reshape(1), np.max(x[:2]).reshape(1)], [1.0, 1.0 + near, 1.0]
+    )
+    for direction in (unit(3, 1), unit(3, 0), np.array([0.7, -0.9, 0.5])):
+        line = d.line(0, direction)
+        truth = np.array([*direction, direction[1], direction[1]])
+        sure = np.setdiff1d(np.flatnonzero(line.error < 1e-6), line.kinked)
+        assert {0, 1, 2} <= {*sure}
+        np.testing.assert_allclose(line.slope[sure], truth[sure], atol=1e-5)
+        if near >= 1e-7:
+            assert sure.size == 5
+        if not near:
+            assert {3, 4} <= {*line.kinked}
+
+
 def test_calls_are_counted_and_bounded():
     for g, calls in (
         (lambda x: [2 * x], 4),
-        (lambda x: [np.abs(x)], 4 + 18),  # the search for kinks
-        (lambda x: [np.floor(x)], 50 + 18),  # all steps, since they do not settle
+        (lambda x: [x * x], 4),
+        (lambda x: [np.abs(x)], 50 + 18),  # all steps, since the slopes stay apart, and the search for kinks
     ):
         seen = []
         d = differences(lambda x, g=g, seen=seen: seen.append(1) or g(x), [0.0])

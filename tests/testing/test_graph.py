@@ -5,7 +5,7 @@ import pytest
 
 import minigraph as mg
 from minigraph.tensor import value
-from minigraph.testing import GraphMismatch, check_graph
+from minigraph.testing import GraphMismatch, check_graph, check_vjp
 from models import airnet, cnn
 from tests.ops.table import ROWS
 from tests.ops.test_mutations import rule_of
@@ -269,6 +269,26 @@ def test_a_kink_is_no_mistake():
         check_graph(half, x)
 
 
+@pytest.mark.parametrize("near", [0, 1e-7, 1e-8, 1e-9, 1e-12])
+def test_numbers_that_are_equal_or_nearly_so_make_no_mistake(near):
+    """Their largest has a kink at them or beside them, and finite differences see a mean of its slopes."""
+    x = np.array([[1.0, 1.0, 1.0 + near], [1.0, 1.0 + near, 1.0 - near], [0.0, 1.0, 2.0]])
+    for f in (lambda x: mg.max(x, 1), lambda x: mg.max_pool(x.reshape(1, 9, 1, 1), (3, 1))):
+        report = check_graph(f, x)
+        assert {o.verdict for o in report.operations} <= {"right", "kink", "unsettled"}
+    with rule_of(mg.primitives()["max"], lambda i, g: g * 1.01), pytest.raises(GraphMismatch):
+        check_graph(lambda x: mg.max(x, 1), x)
+
+
+def test_a_slope_that_rounding_hides_is_no_mistake():
+    """The loss of a sure network is 0 to the last bit, its gradient 1e-35 and not 0."""
+    labels = np.array([0, 1])
+    logits = np.array([[80.0, 0, 0], [0.0, 90, 1]])
+    report = check_graph(lambda x: mg.cross_entropy(x, labels), logits)
+    assert report.operations[0].verdict == "right"
+    check_vjp(lambda x: mg.cross_entropy(x, labels), logits, order=1)
+
+
 @pytest.mark.parametrize(
     ("f", "x", "verdict", "reason"),
     [
@@ -286,7 +306,7 @@ def test_what_cannot_be_checked_is_said(f, x, verdict, reason):
 
 
 def test_at_most_so_many_operations_are_checked_and_it_is_said():
-    """Those that are left out have the primitive and the shapes of one that was checked."""
+    """Those are left out first that have the primitive and the shapes of one that was checked."""
 
     def f(x):
         for i in range(20):
@@ -299,7 +319,15 @@ def test_at_most_so_many_operations_are_checked_and_it_is_said():
     assert [o.name for o in report.operations] == ["tanh", "add", "tanh", "sum"]
     assert [o.verdict for o in report.operations] == ["right", "right", "wrong", "right"]
     assert report.left_out == 37
-    assert "41 operations: 1 wrong, 3 right, 37 left out, which are like others" in repr(report)
+    assert "41 operations: 1 wrong, 3 right, 37 left out, none of them unlike all that were checked" in repr(report)
+    assert "2 right, 39 left out, 2 of them unlike" in repr(check_graph(f, X, most=2))
+
+
+def test_the_report_says_what_was_compared_of_large_inputs():
+    assert "directions" not in repr(check_graph(mg.sin, X))
+    report = check_graph(mg.sin, np.ones((10, 10)))
+    assert "of inputs with more than 64 entries, 2 entries and 2 directions were compared" in repr(report)
+    assert report.operations[0].inputs[0].sampled == "2 of 100 entries, 2 directions"
 
 
 @pytest.mark.parametrize(
