@@ -15,7 +15,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def model_names() -> list[str]:
 
 @dataclass(frozen=True, repr=False)
 class Config(training.Settings):
-    """All that a run depends on: two runs of one config end in the same bits."""
+    """The settings. On one machine, with the same versions, two runs of one config end in the same bits."""
 
     preset: str = setting("default", "named settings, which the other options override")
     model: str = setting("cnn", "a module of models/", choices=model_names)
@@ -53,20 +52,20 @@ class Config(training.Settings):
         may_change=True,
     )
     epochs: int = setting(10, "passes over the training images", at_least=1)
-    batch_size: int = setting(128, "images a step", at_least=1)
+    batch_size: int = setting(128, "images in a step", at_least=1)
     lr: float = setting(0.05, "the highest learning rate", above=0)
-    warmup: float = setting(1.0, "epochs of linear rise to it; a cosine then falls to 0", at_least=0)
+    warmup: float = setting(1.0, "epochs in which the rate rises linearly; a cosine then takes it to 0", at_least=0)
     momentum: float = setting(0.9, "share of the last step that the next one keeps", at_least=0, below=1)
-    weight_decay: float = setting(5e-4, "times the parameters, is added to the gradients (L2)", at_least=0)
-    padding: int = setting(2, "pixels that a random crop may move an image; 0: no crop", at_least=0)
+    weight_decay: float = setting(5e-4, "L2: this times the parameters is added to the gradients", at_least=0)
+    padding: int = setting(2, "pixels by which a random crop may move an image; 0 for no crop", at_least=0)
     flip: bool = setting(True, "mirror images left to right at random")
     val: int | None = setting(None, "training images held out for validation", shown="a tenth", at_least=0)
-    seed: int = setting(0, "of all random numbers", at_least=0)
+    seed: int = setting(0, "seeds all random numbers", at_least=0)
     # The result does not depend on the threads. It does depend on the micro-batch, which is why that is a fixed number
     # and not derived from the machine's cores. 32 keeps four cores busy at batch 128; 64, the library's default, is
     # about 10% faster on two.
     threads: int = setting(
-        mg.parallel.available_cores(), "that share the work of a step", shown="all cores", at_least=1, may_change=True
+        mg.parallel.available_cores(), "threads that share a step", shown="all cores", at_least=1, may_change=True
     )
     microbatch: int = setting(32, "images that a thread takes through the net at once", at_least=1)
     draw: bool = setting(False, "also draw the model's graph: graph.dot, graph.svg", may_change=True)
@@ -216,8 +215,11 @@ def draw_graph(path: Path, model: Any, params: Any, state: Any, images: data.Loa
     """The model's graph for two images as `path`.dot and, where Graphviz is installed, `path`.svg."""
     from minigraph.graph.draw import draw, save
 
+    def apply(params: Any, state: Any, x: Any) -> Any:  # with the names that draw shows, whatever the model calls them
+        return model.apply(params, state, x, train=False)
+
     x, _ = next(iter(images))
-    picture = draw(partial(model.apply, train=False), params, state, x[:2])
+    picture = draw(apply, params, state, x[:2])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         save(picture, path)
@@ -226,7 +228,7 @@ def draw_graph(path: Path, model: Any, params: Any, state: Any, images: data.Loa
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 0, 2 after an error that is the user's to mend, 130 after Ctrl-C."""
+    """The exit code: 0, 2 after an error that the user can mend, 128 + n after the signal n (130: Ctrl-C)."""
     return training.launch(train, PRESETS, argv)
 
 

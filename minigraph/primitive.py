@@ -66,6 +66,7 @@ class Primitive(Generic[P]):
         unread_rest: the rule does not read those of *args.
         asks: which of `needed`, `saved` and `out` the rule takes.
         records_saved: the rule itself records where `saved` comes from, so that no composite is needed.
+        why: None, or a function of the arguments that says in words why they do not fit.
         narrows: a float64 result is cast to the width of the inputs, see `_narrow`.
         writes: the forward writes into its arguments, as a caller may ask of relu.
     """
@@ -83,6 +84,7 @@ class Primitive(Generic[P]):
         self.parameters = code.co_varnames[: code.co_argcount]
         self.rule: Callable[..., Any] = self._no_rule
         self.composite: Callable[..., Any] | None = None
+        self.why: Callable[..., str | None] | None = None
         self.keeps_y = True
         self.unread: tuple[int, ...] = ()
         self.unread_rest = False
@@ -302,6 +304,10 @@ class Primitive(Generic[P]):
         if type(error).__module__.partition(".")[0] in ("builtins", "numpy"):
             kind = next(k for k in _NUMPY_ERRORS if isinstance(error, k))
             text = f"{str(error).removeprefix(self.name + ': ')}{hint(error)}"
+            if self.why is not None:
+                text = self.why(*values, **kwargs) or text
+            elif "could not be broadcast together" in text:
+                text = _why_not_broadcast([v.shape for v in values if isinstance(v, np.ndarray)])
             raise kind(f"{self._shown(values, kwargs)}: {text}") from error
 
     def _shown(self, values: list[Any], kwargs: dict[str, Any]) -> str:
@@ -365,6 +371,16 @@ class _Parameters:
         given = f.__kwdefaults__ or {}
         self.keywords = {name: given.get(name, inspect.Parameter.empty) for name in code.co_varnames[count:ends]}
         self.any_keywords = bool(code.co_flags & inspect.CO_VARKEYWORDS)
+
+
+def _why_not_broadcast(shapes: list[tuple[int, ...]]) -> str:
+    """Which lengths of these shapes differ, and where."""
+    text = f"the shapes {', '.join(map(str, shapes))} do not broadcast"
+    for axis in range(1, max(map(len, shapes)) + 1):
+        lengths = {shape[-axis] for shape in shapes if len(shape) >= axis} - {1}
+        if len(lengths) > 1:
+            return f"{text}: on axis -{axis} they have the lengths {', '.join(map(str, sorted(lengths)))}"
+    return text
 
 
 def _is_floating(x: Any) -> bool:

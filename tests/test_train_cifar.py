@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -172,7 +173,7 @@ def test_the_synthetic_set_is_announced_everywhere(tmp_path, capsys, figures):
     notice = data.SYNTHETIC_NOTICE
     assert output.index(notice) < output.index("epoch  1/1") < output.rindex(notice)
     results = [json.loads((tmp_path / name).read_text()) for name in ("config.json", "summary.json")]
-    for result in (*results, *read_rows(tmp_path), load(tmp_path / "checkpoint.npz")):
+    for result in (*results, *read_rows(tmp_path), load(tmp_path / "checkpoint.npz")["facts"]):
         assert result["dataset"] == "synthetic"
         assert result["notice"] == notice
     assert figures.keys() == {"curves.png", "confusion.png"}
@@ -264,6 +265,17 @@ def test_draw(tmp_path, capsys):
     assert "matmul" in (tmp_path / "graph.dot").read_text()
     svg = tmp_path / "graph.svg"
     assert svg.is_file() or "Graphviz" in capsys.readouterr().out
+
+
+def test_draw_knows_the_state_of_a_model_by_its_place(tmp_path, capsys):
+    def apply(p, s, images, *, train):
+        return p["w"] * (images - s["mean"]), s
+
+    model = SimpleNamespace(apply=apply)
+    images = [(np.ones((4, 3)), None)]
+    train_cifar.draw_graph(tmp_path / "graph", model, {"w": np.ones(3)}, {"mean": np.ones(3)}, images)
+    dot = (tmp_path / "graph.dot").read_text()
+    assert "params.w" in dot and "state.mean" in dot and "dashed" in dot
 
 
 # ---------------------------------------------------------------- stopped and resumed

@@ -108,6 +108,8 @@ def max_pool_gather(t: np.ndarray, index: np.ndarray, window: Pair, stride: Pair
 
 def avg_pool(x: np.ndarray, window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
     """The mean of each window, x (N, H, W, C) -> (N, H', W', C). Padding counts as zeros: the divisor is kh * kw."""
+    if x.dtype == np.float16:  # whose sums lose their digits from 2,048 entries on
+        return avg_pool(x.astype(np.float32), window, stride, padding).astype(np.float16)
     y = np.zeros(_output_shape(x.shape, window, stride, padding), x.dtype)
     places = _places((x.shape[1], x.shape[2]), window, stride, padding)
     for n in _blocks(x):

@@ -106,8 +106,8 @@ def remainder(a: ArrayLike, b: ArrayLike):
 
 
 @remainder.vjp
-def _(g, _y, a, b):  # a % b = a - b floor(a / b)
-    return g, lambda: -g * np.floor(value(a) / value(b))
+def _(g, _y, a, b):  # a % b = a - b q; q is NumPy's own quotient, which floor(a / b) may miss by a rounding
+    return g, lambda: -g * np.floor_divide(value(a), value(b))
 
 
 @implements(np.power, np.float_power)
@@ -490,7 +490,10 @@ def _(g, _y, _x, mask):
 
 @primitive
 def clip(x: ArrayLike, low: ArrayLike | None = None, high: ArrayLike | None = None):
-    """x limited to [low, high]. The gradient goes to x where x is inside or on a bound, and otherwise to the bound."""
+    """x limited to [low, high]. The gradient goes to x where x is inside or on a bound, and otherwise to the bound.
+
+    Where low >= high the result is `high` for every x, and the gradient goes there.
+    """
     if low is None and high is None:
         raise TypeError("clip: give low, high, or both")
     return np.clip(x, low, high)
@@ -500,7 +503,9 @@ def clip(x: ArrayLike, low: ArrayLike | None = None, high: ArrayLike | None = No
 def _(g, _y, x, low=None, high=None):
     v = value(x)
     raised = v if low is None else np.maximum(v, value(low))
-    above = False if high is None else raised > value(high)  # `high` wins where low > high, as in NumPy
+    above = False if high is None else raised > value(high)
+    if low is not None and high is not None:  # y is `high` for every x where low >= high, as in NumPy
+        above = np.logical_or(above, value(low) >= value(high))
     below = np.logical_and(raised > v, np.logical_not(above))
     inside = np.logical_not(np.logical_or(below, above))
     return lambda: gate(g, inside), lambda: gate(g, below), lambda: gate(g, above)

@@ -13,7 +13,7 @@ from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import arrays, multiply
 from .numpy_api import implements
-from .shape import expand_dims, reshape, transpose
+from .shape import broadcast_to, expand_dims, reshape, transpose
 
 __all__ = ["einsum", "matmul"]
 
@@ -39,6 +39,19 @@ def matmul(a: ArrayLike, b: ArrayLike):
     A vector on the left is a row, on the right a column, and its axis is dropped from the result.
     """
     return np.matmul(a, b)
+
+
+def _why(a: Any, b: Any) -> str | None:
+    a, b = np.shape(a), np.shape(b)
+    if not a or not b:
+        return f"a product needs at least one axis on both sides, got {a} and {b}: write a * b"
+    rows = b[-2] if len(b) > 1 else b[0]
+    if a[-1] != rows:
+        return f"a {a} has {a[-1]} columns, b {b} has {rows} rows"
+    return f"the leading axes of a {a} and b {b} do not broadcast"
+
+
+matmul.why = _why
 
 
 @matmul.vjp
@@ -133,6 +146,10 @@ def _(g, _y, subscripts, *operands):
                 factors.append((c, np.ones(x.shape[axis], x.dtype)))
             target += c
         names = ",".join(t for t, _ in factors)
-        return sum_to(_einsum(f"{names}->{target}", *(o for _, o in factors)), x.shape)
+        pulled = _einsum(f"{names}->{target}", *(o for _, o in factors))
+        # A label that has length 1 in one operand and n in another is broadcast. If x has the n, its entries along that
+        # axis are only added up, so they have one gradient; if x has the 1, its entry has the sum.
+        shared = tuple(1 if n == 1 else m for n, m in zip(x.shape, pulled.shape, strict=True))
+        return broadcast_to(sum_to(pulled, shared), x.shape)
 
     return (None, *((lambda i=i: gradient(i)) for i in range(len(operands))))

@@ -9,7 +9,7 @@ import numpy as np
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import as_array, exp, where
-from .reduce import mean, sum
+from .reduce import mean, sum, wide_sum
 from .shape import Axis
 
 __all__ = ["cross_entropy", "log_softmax", "mse", "softmax"]
@@ -19,7 +19,7 @@ __all__ = ["cross_entropy", "log_softmax", "mse", "softmax"]
 def softmax(x: ArrayLike, axis: Axis = -1):
     """e ** x divided by its sum over `axis`, without overflow."""
     y = np.exp(x - np.max(x, axis, keepdims=True))
-    y /= np.sum(y, axis, keepdims=True)
+    y /= wide_sum(y, axis)
     return y
 
 
@@ -32,7 +32,7 @@ def _(g, y, _x, axis=-1):  # dy_i/dx_j = y_i (delta_ij - y_j)
 def log_softmax(x: ArrayLike, axis: Axis = -1):
     """The logarithm of softmax, without overflow: x minus its `logsumexp` over `axis`."""
     y = x - np.max(x, axis, keepdims=True)
-    y -= np.log(np.sum(np.exp(y), axis, keepdims=True))
+    y -= np.log(wide_sum(np.exp(y), axis))
     return y
 
 
@@ -75,7 +75,7 @@ def _cross_entropy(x: ArrayLike, q: ArrayLike):
     """The mean over rows of sum_k q_k (logsumexp(x) - x_k). The softmax is saved for the rule."""
     shifted = x - np.max(x, 1, keepdims=True)
     p = np.exp(shifted)
-    total = np.sum(p, 1, keepdims=True)
+    total = wide_sum(p, 1)
     p /= total
     surprise = np.where(q == 0, 0, np.log(total) - shifted)  # a class with logit -inf costs nothing where q = 0
     loss = np.mean(np.sum(q * surprise, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,23 @@ from .shape import Axis, broadcast_to, concatenate, flip, reshape, transpose
 __all__ = ["cumsum", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var"]
 
 
+def reduced(shape: tuple[int, ...], axis: Axis) -> set[int]:
+    """The numbers of the axes that a reduction over `axis` reduces, which is spelt in any way that NumPy takes."""
+    if axis is None or not shape:  # NumPy reduces a 0-d array over axis 0 and -1 too
+        return set(range(len(shape)))
+    return {operator.index(a) % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
+
+
 def kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """`shape` with length 1 along the axes that are reduced."""
-    if axis is None:
-        return (1,) * len(shape)
-    axes = {a % len(shape) for a in ([axis] if isinstance(axis, (int, np.integer)) else axis)}
+    axes = reduced(shape, axis)
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def left(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
+    """`shape` without the axes that are reduced."""
+    axes = reduced(shape, axis)
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
 
 
 def spread(g: Any, shape: tuple[int, ...], axis: Axis) -> Any:
@@ -78,14 +90,18 @@ def _(g, _y, x, axis=None, ddof=0, keepdims=False):  # 2 (x - mean) / (n - ddof)
 @implements(np.std, positional=2)
 @primitive
 def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
-    """The standard deviation, which is the square root of `var`. Where it is 0, its derivative is taken as 0."""
+    """The standard deviation, which is the square root of `var`. Where it is 0, its derivative is taken as 0.
+
+    Entries that are all equal count as such. Their mean is rounded, so their computed deviation may be a bit above 0.
+    """
     _nonempty("std", x, axis, ddof)
     return _squares(np.std, x, axis, ddof, keepdims)
 
 
 @std.vjp
 def _(g, y, x, axis=None, ddof=0, keepdims=False):  # (x - mean) / ((n - ddof) std)
-    flat = value(y) == 0
+    v = value(x)
+    flat = (np.max(v, axis, keepdims=keepdims) == np.min(v, axis, keepdims=keepdims)) | (value(y) == 0)
     scale = where(flat, 0, g / where(flat, 1, y)) * (1 / (count(x.shape, axis) - ddof))
     return spread(scale, x.shape, axis) * (x - mean(x, axis, keepdims=True))
 
@@ -117,8 +133,9 @@ def _(g, y, x, axis=None, keepdims=False):
 def _shares(x: np.ndarray, y: np.ndarray, axis: Axis) -> np.ndarray:
     """1 / (number of entries equal to y) where x equals y, 0 elsewhere; a NaN counts as equal to NaN."""
     y = np.reshape(y, kept(x.shape, axis))
-    equal = ((x == y) | (np.isnan(x) & np.isnan(y))).astype(x.dtype)
-    return equal / np.sum(equal, axis, keepdims=True)
+    equal = (x == y) | (np.isnan(x) & np.isnan(y))
+    wide = np.result_type(x.dtype, np.float32)  # in float16 a count of ties could overflow
+    return (equal / np.sum(equal, axis, keepdims=True, dtype=wide)).astype(x.dtype)
 
 
 @implements(np.prod, positional=2)
@@ -143,10 +160,10 @@ def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """log(sum(e ** x)), without overflow. Where every entry is -inf the result is -inf, with derivative 0."""
     top = np.max(x, axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(np.asarray(x).dtype)
-    total = np.sum(np.exp(x - top), axis, keepdims=True)
+    total = wide_sum(np.exp(x - top), axis)
     with np.errstate(divide="ignore"):
-        y = np.log(total) + top
-    return y if keepdims else y.reshape(np.sum(x, axis).shape)
+        y = (np.log(total) + top).astype(top.dtype, copy=False)
+    return y if keepdims else y.reshape(left(np.shape(x), axis))
 
 
 @logsumexp.vjp
@@ -174,7 +191,8 @@ def norm(x: ArrayLike, ord: float | None = None, axis: Axis = None, keepdims: bo
     Args:
         ord: None or 2 for the Euclidean norm (of a matrix: Frobenius), 1 for the sum of |x|, inf for the largest |x|.
 
-    Where the Euclidean norm is 0, its derivative is taken as 0, the smallest subgradient. The others follow `abs` and
+    Where the Euclidean norm is 0, its derivative is taken as 0, the smallest subgradient. The second derivative is then
+    0 too, also that of norm(x) ** 2, which in truth is 2: write (x * x).sum() for it. The other norms follow `abs` and
     `max`. Raises ValueError for another ord.
     """
     if ord in (None, 2):
@@ -199,14 +217,19 @@ def _norm(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """The Euclidean norm. x is divided by its largest entry first, so that squares neither overflow nor vanish."""
     top = np.max(np.abs(x), axis, keepdims=True, initial=0)
     safe = np.where((top > 0) & np.isfinite(top), top, 1).astype(np.asarray(x).dtype)
-    y = safe * np.sqrt(np.sum(np.square(x / safe), axis, keepdims=True))
-    return y if keepdims else y.reshape(np.sum(x, axis).shape)
+    y = (safe * np.sqrt(wide_sum(np.square(x / safe), axis))).astype(safe.dtype, copy=False)
+    return y if keepdims else y.reshape(left(np.shape(x), axis))
 
 
 @_norm.vjp
 def _(g, y, x, axis=None, keepdims=False):  # x / |x|
     zero = value(y) == 0
     return spread(where(zero, 0, g / where(zero, 1, y)), x.shape, axis) * x
+
+
+def wide_sum(x: np.ndarray, axis: Axis) -> Any:
+    """The sum over `axis`, kept as length 1; of float16 in float32, where it neither overflows nor loses its digits."""
+    return np.sum(x, axis, keepdims=True, dtype=np.float32 if x.dtype == np.float16 else None)
 
 
 def _squares(f, x, axis, ddof, keepdims):

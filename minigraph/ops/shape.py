@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -124,7 +125,7 @@ def _concatenate(axis: int, *xs: Any):
 
 @_concatenate.vjp
 def _(g, _y, _axis, *_xs):
-    axis = _axis % g.ndim
+    axis = operator.index(_axis) % g.ndim
     ends = np.cumsum([x.shape[axis] for x in _xs])
 
     def piece(x: Any, end: int) -> Any:
@@ -298,12 +299,16 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int) -> Tensor:
 
 
 def _index(index: Any) -> Any:
-    """`index` with arrays in the place of Tensors and lists."""
+    """`index` with arrays of its own in the place of Tensors, arrays and lists.
+
+    The node keeps the index until the backward pass. The caller may change an array before that, so it is copied.
+    """
     if type(index) is tuple:
         return tuple(_index(i) for i in index)
     if type(index) is list:
         return np.asarray(index) if index else np.zeros(0, np.intp)
-    return value(index)
+    index = value(index)
+    return index.copy() if isinstance(index, np.ndarray) else index
 
 
 def _integers(name: str, indices: Any) -> np.ndarray:
