@@ -57,7 +57,7 @@ def location(code: CodeType, instruction: int) -> str:
 
 def describe(value: Any) -> str:
     """`float32 (2, 3)` for an array, Tensor or node; the value itself, cut at 60 characters, for anything else."""
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
+    if hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, type):  # np.float32 has both
         return f"{value.dtype} {tuple(value.shape)}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

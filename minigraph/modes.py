@@ -16,6 +16,7 @@ from .context import Context, setting
 RECORD = 1  # operations are recorded
 ANOMALY = 2  # values and gradients are checked, see `detect_anomaly`
 DIFFERENTIATED = 4  # this code is being differentiated, so a transform inside it has to record its own backward pass
+CHECK = 8  # for `minigraph.testing`: forwards and rules get read-only arrays, and nodes keep all their inputs
 flags: ContextVar[int] = ContextVar("minigraph_flags", default=RECORD)
 
 

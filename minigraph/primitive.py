@@ -38,7 +38,7 @@ import numpy as np
 from . import modes, tape, tree
 from .anomaly import check_unchanged, note_forward, read_only
 from .blame import describe, hint, user_frame
-from .modes import ANOMALY, RECORD
+from .modes import ANOMALY, CHECK, RECORD
 from .tape import Node, new_node
 from .tensor import MASKED, ArrayLike, Tensor
 
@@ -49,6 +49,7 @@ _REGISTRY: dict[str, Primitive[Any]] = {}
 _new = object.__new__
 _MaskedArray = np.ma.MaskedArray
 _flags = modes.flags.get
+_READ_ONLY = ANOMALY | CHECK
 _F64 = np.dtype(np.float64)
 _F32 = np.dtype(np.float32)
 _NUMPY_ERRORS = (TypeError, ValueError, IndexError)  # what NumPy raises for operands that do not fit
@@ -163,7 +164,7 @@ class Primitive(Generic[P]):
                 if type(v) is Tensor:
                     return self._apply(*self._positional(args, kwargs), **kwargs)
         flags = _flags()
-        if flags & ANOMALY and tensors and not self.writes:
+        if flags & _READ_ONLY and tensors and not self.writes:
             values = read_only(values)
         try:
             y = self.forward(*values, **kwargs) if kwargs else self.forward(*values)
@@ -188,6 +189,8 @@ class Primitive(Generic[P]):
             if flags & ANOMALY:
                 note_forward(node, y, bool(recorded))
             if self._frees_inputs:
+                if flags & CHECK:
+                    node.inputs = [*values]
                 self._free_inputs(values, parents)
             if recorded:
                 out.node = node
@@ -251,7 +254,7 @@ class Primitive(Generic[P]):
         return kwargs
 
     def pull_carefully(self, node: Node, g: Any, oldest: int, create_graph: bool) -> Any:
-        """What the rule gives under `create_graph` and under `detect_anomaly`."""
+        """What the rule gives under `create_graph`, under `detect_anomaly` and in a check."""
         check_unchanged(node)
         if create_graph:
             pulled = self._pull_tensors(node, g, oldest)

@@ -22,7 +22,7 @@ from .anomaly import AnomalyError, MutationError, check_gradient
 from .blame import OUTSIDE, BackwardError, blame, describe
 from .fit import fit
 from .kernels.memory import pop_unshared
-from .modes import ANOMALY, DIFFERENTIATED, RECORD, flags, mode
+from .modes import ANOMALY, CHECK, DIFFERENTIATED, RECORD, flags, mode
 
 if TYPE_CHECKING:
     from .primitive import Primitive
@@ -39,9 +39,10 @@ class Node:
         y: the output array, or None where the rule does not read it.
         shape, dtype: those of the output. call: the user's call, as (code, instruction).
         leaf: of a leaf only, a weak reference to its Tensor. sums: under `detect_anomaly`, checksums of what is kept.
+        inputs: in `check_graph` only, all input arrays, where `args` does not have them all.
     """
 
-    __slots__ = ("args", "call", "dtype", "id", "kwargs", "leaf", "op", "parents", "shape", "sums", "y")
+    __slots__ = ("args", "call", "dtype", "id", "inputs", "kwargs", "leaf", "op", "parents", "shape", "sums", "y")
     id: int
     op: Primitive[Any] | None
     shape: tuple[int, ...]
@@ -49,6 +50,7 @@ class Node:
     kwargs: dict[str, Any] | None
     args: Any
     call: Any
+    inputs: Any
     leaf: Any
     parents: Any
     sums: Any
@@ -139,7 +141,7 @@ def backprop(
         walk = Walk(roots, targets or frozenset(), closed, create_graph)
         grads, heap, ends, oldest, needed = walk.grads, walk.heap, walk.ends, walk.oldest, walk.needed
         anomaly = flags.get() & ANOMALY
-        careful = bool(create_graph or anomaly)
+        careful = bool(create_graph or flags.get() & (ANOMALY | CHECK))
         try:
             while heap:
                 node = heappop(heap)[1]  # the youngest, so every use of it has been met
