@@ -54,7 +54,9 @@ class Config(training.Settings):
     epochs: int = setting(10, "passes over the training images", at_least=1)
     batch_size: int = setting(128, "images in a step", at_least=1)
     lr: float = setting(0.05, "the highest learning rate", above=0)
-    warmup: float = setting(1.0, "epochs in which the rate rises linearly; a cosine then takes it to 0", at_least=0)
+    warmup: float | None = setting(
+        None, "epochs in which the rate rises linearly; a cosine then takes it to 0", shown="a tenth of all", at_least=0
+    )
     momentum: float = setting(0.9, "share of the last step that the next one keeps", at_least=0, below=1)
     weight_decay: float = setting(5e-4, "L2: this times the parameters is added to the gradients", at_least=0)
     padding: int = setting(2, "pixels by which a random crop may move an image; 0 for no crop", at_least=0)
@@ -73,7 +75,7 @@ class Config(training.Settings):
 
 PRESETS = {
     "default": Config(),
-    "quick": Config(preset="quick", epochs=2, warmup=0.2, padding=0),  # a smoke test that learns
+    "quick": Config(preset="quick", epochs=2, padding=0),  # a smoke test that learns
 }
 EVAL_BATCH = 250  # images whose activations fit the cache better than thousands would
 
@@ -85,8 +87,9 @@ def train(config: Config, run: training.Run) -> None:
     # ----------------------------------------------------------------------------------- data
     dataset = data.load(config.dataset, config.data)
     held_out = len(dataset.train_images) // 10 if config.val is None else config.val
-    config = replace(config, dataset=dataset.name, val=held_out)
-    kept, validation = data.split(dataset, held_out)
+    warmup = config.epochs / 10 if config.warmup is None else config.warmup
+    config = replace(config, dataset=dataset.name, val=held_out, warmup=warmup)
+    kept, validation = data.split(dataset, held_out)  # the same images for every seed
     train_set = data.Loader(
         *kept, config.batch_size, shuffle=True, padding=config.padding, flip=config.flip, seed=config.seed
     )
@@ -105,9 +108,9 @@ def train(config: Config, run: training.Run) -> None:
 
     # ------------------------------------------------------------------------------ optimizer
     steps = config.epochs * len(train_set)
-    warmup = min(round(min(config.warmup, config.epochs) * len(train_set)), steps - 1)
+    rise = min(round(min(warmup, config.epochs) * len(train_set)), steps - 1)
     opt = mg.optim.SGD(
-        mg.optim.cosine(config.lr, steps, warmup=warmup), momentum=config.momentum, weight_decay=config.weight_decay
+        mg.optim.cosine(config.lr, steps, warmup=rise), momentum=config.momentum, weight_decay=config.weight_decay
     )
 
     # ----------------------------------------------------------------------------------- loop

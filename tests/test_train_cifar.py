@@ -202,7 +202,8 @@ def test_init_is_given_normalised_training_images_if_it_takes_them(tmp_path, mon
 
     monkeypatch.setattr(airnet, "init", init_narrow)
     assert train(tmp_path, model="airnet", epochs=1) == 0
-    expected, _ = next(iter(data.Loader(SMALL.train_images[:270], SMALL.train_labels[:270], 270)))  # not validation's
+    kept, _ = data.split(SMALL, 30)  # not validation's
+    expected, _ = next(iter(data.Loader(*kept, 270)))
     assert np.array_equal(given[0], expected)
     assert np.array_equal(load(tmp_path / "checkpoint.npz")["state"]["whiten"], airnet.whitening(expected))
 
@@ -608,3 +609,22 @@ def test_help_names_every_option(capsys):
         "threads", "microbatch", "out", "resume", "draw", "warmup", "padding", "flip",
     ):  # fmt: skip
         assert f"--{option} " in text
+
+
+def test_a_short_run_warms_up_and_falls(tmp_path, monkeypatch):
+    """A tenth of the run, however short it is: the rate of a run of one epoch falls too."""
+    rates = {}
+    cosine = mg.optim.cosine
+
+    def noted(lr, steps, *, warmup):
+        schedule = cosine(lr, steps, warmup=warmup)
+        rates[steps] = [schedule(step) for step in range(steps)]
+        return schedule
+
+    monkeypatch.setattr(mg.optim, "cosine", noted)
+    for epochs in (1, 2):
+        assert train(tmp_path / str(epochs), epochs=epochs) == 0
+        assert json.loads((tmp_path / str(epochs) / "config.json").read_text())["warmup"] == epochs / 10
+    for steps, rate in rates.items():
+        top = int(np.argmax(rate))
+        assert top <= steps / 5 and rate[-1] < rate[top] / 2
