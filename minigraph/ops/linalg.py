@@ -129,8 +129,10 @@ def _(g, _y, subscripts, *operands):
             if c in target:  # a diagonal: an identity matrix puts the gradient on it
                 c, first = next(fresh), c
                 factors.append((first + c, np.eye(x.shape[axis], dtype=x.dtype)))
-            elif not any(c in t for t, _ in factors):  # summed over in x_i alone
-                factors.append((c, np.ones(x.shape[axis], x.dtype)))
+            else:
+                lengths = {np.shape(value(o))[t.index(c)] for t, o in factors if c in t}
+                if lengths <= {1} - {x.shape[axis]}:  # summed over in x_i alone, or the others are stretched to x_i
+                    factors.append((c, np.ones(x.shape[axis], x.dtype)))
             target += c
         names = ",".join(t for t, _ in factors)
         return sum_to(_einsum(f"{names}->{target}", *(o for _, o in factors)), x.shape)
