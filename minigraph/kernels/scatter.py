@@ -9,7 +9,7 @@ import numpy as np
 
 
 def scatter(values: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros of `shape`, with `values` added at `index`. For an x of that shape, `values` has the shape of x[index].
+    """Zeros of `shape`, with `values` added at `index`. For an x of that shape, `values` broadcasts to x[index].
 
     If the index names an entry several times, its values are summed in their order and in their dtype.
     """
@@ -31,6 +31,7 @@ def scatter(values: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarra
     columns = math.prod(shape[reached:])
     rows = np.arange(math.prod(shape[:reached])).reshape(shape[:reached])[index]
     positions = rows.reshape(-1, 1) * columns + np.arange(columns)
+    values = np.broadcast_to(values, (*rows.shape, *shape[reached:]))
     np.add.at(out.reshape(-1), positions.reshape(-1), values.reshape(-1))
     return out
 

@@ -106,7 +106,7 @@ def remainder(a: ArrayLike, b: ArrayLike):
 
 
 @remainder.vjp
-def _(g, _y, a, b):  # a % b = a - b q; q is NumPy's own quotient, which floor(a / b) may miss by a rounding
+def _(g, _y, a, b):  # a % b = a - b (a // b); floor(a / b) may be another quotient: 1 // 0.1 is 9, floor(1 / 0.1) is 10
     return g, lambda: -g * np.floor_divide(value(a), value(b))
 
 
@@ -492,7 +492,8 @@ def _(g, _y, _x, mask):
 def clip(x: ArrayLike, low: ArrayLike | None = None, high: ArrayLike | None = None):
     """x limited to [low, high]. The gradient goes to x where x is inside or on a bound, and otherwise to the bound.
 
-    Where low >= high the result is `high` for every x, and the gradient goes there.
+    Where low >= high the result is `high` for every x, and `high` gets all of the gradient. Where the result is NaN,
+    the argument that is NaN gets it.
     """
     if low is None and high is None:
         raise TypeError("clip: give low, high, or both")
@@ -501,12 +502,12 @@ def clip(x: ArrayLike, low: ArrayLike | None = None, high: ArrayLike | None = No
 
 @clip.vjp
 def _(g, _y, x, low=None, high=None):
-    v = value(x)
-    raised = v if low is None else np.maximum(v, value(low))
-    above = False if high is None else raised > value(high)
-    if low is not None and high is not None:  # y is `high` for every x where low >= high, as in NumPy
-        above = np.logical_or(above, value(low) >= value(high))
-    below = np.logical_and(raised > v, np.logical_not(above))
+    v, low, high = value(x), value(low), value(high)
+    above: Any = False if high is None else np.greater(v, high) | np.isnan(high)
+    below: Any = False if low is None else np.less(v, low) | np.isnan(low)
+    if low is not None and high is not None:  # np.clip raises x to `low` first, so that `high` has the last word
+        above = (above | np.greater_equal(low, high)) & ~(np.isnan(v) | np.isnan(low))
+        below = below & ~above
     inside = np.logical_not(np.logical_or(below, above))
     return lambda: gate(g, inside), lambda: gate(g, below), lambda: gate(g, above)
 

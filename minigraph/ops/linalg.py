@@ -13,7 +13,7 @@ from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import arrays, multiply
 from .numpy_api import implements
-from .shape import broadcast_to, expand_dims, reshape, transpose
+from .shape import expand_dims, reshape, transpose
 
 __all__ = ["einsum", "matmul"]
 
@@ -142,14 +142,12 @@ def _(g, _y, subscripts, *operands):
             if c in target:  # a diagonal: an identity matrix puts the gradient on it
                 c, first = next(fresh), c
                 factors.append((first + c, np.eye(x.shape[axis], dtype=x.dtype)))
-            elif not any(c in t for t, _ in factors):  # summed over in x_i alone
-                factors.append((c, np.ones(x.shape[axis], x.dtype)))
+            else:
+                lengths = {np.shape(value(o))[t.index(c)] for t, o in factors if c in t}
+                if lengths <= {1} - {x.shape[axis]}:  # summed over in x_i alone, or the others are stretched to x_i
+                    factors.append((c, np.ones(x.shape[axis], x.dtype)))
             target += c
         names = ",".join(t for t, _ in factors)
-        pulled = _einsum(f"{names}->{target}", *(o for _, o in factors))
-        # A label that has length 1 in one operand and n in another is broadcast. If x has the n, its entries along that
-        # axis are only added up, so they have one gradient; if x has the 1, its entry has the sum.
-        shared = tuple(1 if n == 1 else m for n, m in zip(x.shape, pulled.shape, strict=True))
-        return broadcast_to(sum_to(pulled, shared), x.shape)
+        return sum_to(_einsum(f"{names}->{target}", *(o for _, o in factors)), x.shape)
 
     return (None, *((lambda i=i: gradient(i)) for i in range(len(operands))))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..fit import sum_to
 from ..kernels import scatter as kernel
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
@@ -244,14 +245,18 @@ def _(g, _y, _x, index):
 def scatter(values: Any, index: Any, shape: tuple[int, ...]):
     """Zeros of `shape` with `values` added at `index`, the adjoint of x[index].
 
-    Repeated indices add up. `values` has the shape of x[index], and the result has its dtype.
+    Repeated indices add up. `values` has the shape of x[index] or broadcasts to it, and the result has its dtype.
     """
     return kernel.scatter(values, index, shape)
 
 
 @scatter.vjp
 def _(g, _y, _values, index, shape):
-    return getitem(g, index)
+    picked = getitem(g, index)
+    if picked.shape == _values.shape:
+        return picked
+    broadcast = _values.shape[max(0, _values.ndim - picked.ndim) :]  # all but axes of length 1 in front
+    return reshape(sum_to(picked, broadcast), _values.shape)
 
 
 def getitem(x: ArrayLike, index: Any) -> Tensor:

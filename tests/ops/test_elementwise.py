@@ -136,6 +136,59 @@ def test_clip_on_a_bound_is_the_input():
     assert gradient(mg.clip, [0.0, 1.0, -1.0, 2.0], low, high) == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
 
+# Numbers at which a mask or a quotient could come out another way in the rule than in the forward.
+EDGES = [0.1, 0.3, float(np.float32(0.1)), np.nextafter(0.1, 1), 1, -1, 0.0, -0.0, np.inf, -np.inf, np.nan]
+NUMBERS = [0.1, 1, 16_777_217, np.float64(0.1), np.float32(0.1), np.nan]
+DTYPES = [np.float16, np.float32, np.float64]
+
+
+@pytest.mark.parametrize("first", DTYPES)
+@pytest.mark.parametrize("second", DTYPES)
+def test_the_argument_that_gets_the_gradient_is_the_one_chosen(first, second):
+    """At each entry the result is the value of an argument that has a gradient, whatever the dtypes."""
+    n = len(EDGES)
+    x = np.repeat(np.array(EDGES, first), n).reshape(n, n)
+    for other in (np.array(EDGES, second), *NUMBERS):
+        for f in (mg.maximum, mg.minimum, mg.clip, lambda x, b: mg.clip(x, None, b), lambda x, b: mg.clip(x, b, b)):
+            with np.errstate(over="ignore"):
+                y, pullback = mg.vjp(lambda x, f=f, other=other: f(x, other), x)
+                to_x = pullback(np.ones_like(y))[0]
+                np.testing.assert_array_equal(np.where(to_x > 0, x, other).astype(y.dtype), y)
+
+
+@pytest.mark.parametrize("low", [-1.0, 2.0, np.nan, 0.0])
+@pytest.mark.parametrize("high", [1.0, -2.0, np.nan, 0.0])
+def test_of_the_arguments_of_clip_the_one_chosen_gets_the_gradient(low, high):
+    x = np.array([-3.0, -2.0, 0.0, 0.5, 2.0, 3.0, np.nan])
+    y, pullback = mg.vjp(mg.clip, x, np.full(7, low), np.full(7, high))
+    grads = np.stack(pullback(np.ones(7)))
+    np.testing.assert_array_equal(grads.sum(0), 1)
+    np.testing.assert_array_equal(np.choose(grads.argmax(0), [x, np.full(7, low), np.full(7, high)]), y)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("step", [0.1, -0.1, 0.3, 1.7, np.inf, -np.inf])
+def test_the_quotient_of_remainder_is_that_of_its_value(dtype, step):
+    """a % b = a - b q: the gradient in b is -q, also where a / b is rounded up to q + 1."""
+    a = (np.arange(-40, 40) * 0.1).astype(dtype)
+    b = np.full(80, step, dtype)
+    y, pullback = mg.vjp(mg.remainder, a, b)
+    to_a, to_b = pullback(np.ones_like(y))
+    np.testing.assert_array_equal(to_a, 1)
+    np.testing.assert_array_equal(to_b, -(a // b))
+    if np.isfinite(step):
+        np.testing.assert_allclose(y, a + b * to_b, atol=8 * np.finfo(dtype).eps)
+    assert mg.grad(lambda b: mg.remainder(1.0, b))(0.1) == -9
+
+
+def test_clip_between_equal_bounds_is_constant():
+    """To the last bit: between bounds that differ by a rounding it is x."""
+    above = np.nextafter(1.0, 2)
+    assert gradient(lambda x: mg.clip(x, 1.0, 1.0), [0.0, 1.0, 2.0]) == [[0, 0, 0]]
+    assert gradient(lambda x: mg.clip(x, 1.0, above), [1.0, above, np.nextafter(above, 2)]) == [[1, 1, 0]]
+    assert gradient(mg.clip, [0.0, 1.0, 2.0], [1.0] * 3, [1.0] * 3) == [[0, 0, 0], [0, 0, 0], [1, 1, 1]]
+
+
 def test_power_at_zero():
     assert gradient(mg.power, [0.0, 0.0, 0.0], [0.0, 1.0, 2.0]) == [[0, 1, 0], [0, 0, 0]]
     assert gradient(lambda x: x**0, [0.0, 2.0]) == [[0, 0]]
