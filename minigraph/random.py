@@ -1,8 +1,8 @@
 """Where random operations such as `dropout` get their random numbers.
 
-An operation draws from the generator that it is given; else from the one that `use` has set in this context; else from
-the one of the process, which `seed` seeds. `checkpoint` runs a function twice and needs equal numbers both times:
-`Draws` notes the state of each generator before, and sets it back.
+An operation draws from the generator that it is given. If there is none, it takes the one that `use` set in this
+context, and otherwise that of the process, which `seed` seeds. `checkpoint` runs a function twice and needs equal
+numbers both times: `Draws` notes the state of each generator before, and sets it back.
 """
 
 from __future__ import annotations

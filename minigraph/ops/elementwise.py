@@ -24,7 +24,7 @@ __all__ = [
 
 
 def arrays(a: Any, b: Any) -> tuple[Any, Any]:
-    """The operands; one that is a list of numbers becomes an array, since rules ask for its shape or compare it."""
+    """a and b, with lists turned into arrays. Rules need their shapes and compare their entries."""
     return np.asarray(a) if type(a) in (list, tuple) else a, np.asarray(b) if type(b) in (list, tuple) else b
 
 
@@ -101,7 +101,7 @@ def _(g, y, _a, b):  # d(a/b)/db = -a/b^2 = -y/b
 @implements(np.remainder)
 @primitive
 def remainder(a: ArrayLike, b: ArrayLike):
-    """a % b, with the sign of b. Where it jumps (at multiples of b) the derivatives are those of the branch above."""
+    """a % b, with the sign of b. At multiples of b, where it jumps, the derivative is the one just after the jump."""
     return np.remainder(a, b)
 
 
@@ -294,7 +294,8 @@ def relu(x: ArrayLike, *, inplace: bool = False) -> Tensor:
             nothing else needs x, such as right after a convolution.
 
     Raises:
-        TypeError: inplace, and x is no array, or a leaf: its gradient would be taken at a value that it no longer has.
+        TypeError: with inplace, x is no array and no Tensor, or it is a leaf. A leaf would get its gradient at a value
+            that it no longer has.
         ValueError: inplace, and something else refers to x's array (a view, or a debugger's variable), or the array is
             not contiguous, or the rule of the operation that made x reads it.
     """
@@ -391,7 +392,7 @@ silu.records_saved = True
 def _(g, y, _x, *, saved):  # with the saved s = sigmoid(x):  d silu = s + x s (1 - s) = s + y (1 - s)
     if type(g) is not Tensor:
         return special.silu_grad(g, y, saved)
-    # The gradient will be differentiated in turn, so s is recorded as what it is: the sigmoid of x.
+    # The gradient will be differentiated in turn. For that, s is given a node that says: the sigmoid of x.
     s = Tensor.of(saved, new_node(sigmoid, saved, [_x], [_x], y=saved, call=y.node.call))
     return g * (s + y * (1 - s))
 

@@ -33,8 +33,8 @@ def batch_norm(
     """Batch normalisation (Ioffe & Szegedy 2015) over all axes but the last: `(y, mean, var)`, x and y (..., C).
 
     y = scale (x - m) / sqrt(v + eps) + bias. In training, m and v are the mean and variance of the batch. Otherwise
-    they are the running `mean` and `var`. y has the dtype of x. The running statistics keep theirs, but for integers,
-    which take that of x.
+    they are the running `mean` and `var`. y has the dtype of x. The running statistics keep their dtype; integers
+    get the dtype of x.
 
     Args:
         scale, bias: (C,), or None for 1 and 0.
