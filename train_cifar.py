@@ -85,10 +85,11 @@ def train(config: Config, run: training.Run) -> None:
     training.need("matplotlib", "tqdm", *(["graphviz"] if config.draw else []))
 
     # ----------------------------------------------------------------------------------- data
-    dataset = data.load(config.dataset, config.data)
+    directory = config.data and str(Path(config.data).expanduser().absolute())  # found from any directory on --resume
+    dataset = data.load(config.dataset, directory)
     held_out = len(dataset.train_images) // 10 if config.val is None else config.val
     warmup = config.epochs / 10 if config.warmup is None else config.warmup
-    config = replace(config, dataset=dataset.name, val=held_out, warmup=warmup)
+    config = replace(config, data=directory, dataset=dataset.name, val=held_out, warmup=warmup)
     kept, validation = data.split(dataset, held_out)  # the same images for every seed
     train_set = data.Loader(
         *kept, config.batch_size, shuffle=True, padding=config.padding, flip=config.flip, seed=config.seed
@@ -105,6 +106,7 @@ def train(config: Config, run: training.Run) -> None:
     model = load_model(config.model)
     with threadpool_limits(1, "blas"):  # the order of BLAS's sums could depend on the threads
         params, state = model.init(generator(config.seed, 0), **init_images(model, *kept))
+    check_apply(config.model, model.apply(params, state, next(iter(test_set))[0][:2], train=False))
 
     # ------------------------------------------------------------------------------ optimizer
     steps = config.epochs * len(train_set)
@@ -203,6 +205,12 @@ def load_model(name: str) -> Any:
     if not callable(getattr(model, "init", None)) or not callable(getattr(model, "apply", None)):
         raise Stop(f"models/{name}.py: expected functions init and apply, see models/__init__.py")
     return model
+
+
+def check_apply(name: str, result: Any) -> None:
+    """Raise Stop unless a model's `apply` has returned what it should."""
+    if type(result) is not tuple or len(result) != 2:
+        raise Stop(f"models/{name}.py: apply should return (logits, state), got {type(result).__name__}")
 
 
 def init_images(model: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:

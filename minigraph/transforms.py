@@ -248,7 +248,8 @@ def requires_grad(values: Any) -> bool:
 def one_number(name: str, y: Any) -> None:
     """TypeError unless y, which the function `name` returned, is a floating array or Tensor of shape ()."""
     if not isinstance(y, (np.ndarray, Tensor)) or y.shape != () or y.dtype.kind != "f":
-        raise TypeError(f"{name} should return one floating number, got {describe(y)}")
+        hint = "; under has_aux=True it returns (number, aux)" if type(y) is tuple else ""
+        raise TypeError(f"{name} should return one floating number, got {describe(y)}{hint}")
 
 
 def _trace(primal: Any, what: str) -> Any:

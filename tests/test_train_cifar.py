@@ -358,7 +358,7 @@ def test_resume_does_not_fall_back_to_another_data_set(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *of: asked.append(of) or dataclasses.replace(SMALL, name="cifar10"))
     train_cifar.main(["--model", "mlp", "--epochs", "1", "--out", str(tmp_path)])
     train_cifar.main(["--resume", str(tmp_path), "--data", "elsewhere"])
-    assert asked == [("auto", None), ("cifar10", "elsewhere")]
+    assert asked == [("auto", None), ("cifar10", str(Path.cwd() / "elsewhere"))]
 
 
 # ---------------------------------------------------------------- bad input
@@ -628,3 +628,26 @@ def test_a_short_run_warms_up_and_falls(tmp_path, monkeypatch):
     for steps, rate in rates.items():
         top = int(np.argmax(rate))
         assert top <= steps / 5 and rate[-1] < rate[top] / 2
+
+
+def test_a_model_that_returns_logits_alone_is_told_the_contract(tmp_path, capsys, monkeypatch):
+    (tmp_path / "bare.py").write_text(
+        "def init(rng): return {'w': rng.normal(size=(3072, 10)).astype('float32')}, {}\n"
+        "def apply(params, state, x, *, train): return x.reshape(len(x), -1) @ params['w']\n"
+    )
+    monkeypatch.setattr(train_cifar.models, "__path__", [str(tmp_path)])
+    line = refused(capsys, train(tmp_path / "out", model="bare"))
+    assert "models/bare.py: apply should return (logits, state), got ndarray" in line
+
+
+def test_the_directory_of_the_data_is_kept_so_that_it_is_found_from_anywhere(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(data, "load", lambda dataset, directory: given.append(directory) or SMALL)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert train(tmp_path / "out", "--data", "images", epochs=1) == 0
+    monkeypatch.chdir(tmp_path)
+    assert train_cifar.main(["--resume", str(tmp_path / "out")]) == 0
+    assert given == [str(tmp_path / "here" / "images")] * 2
+    assert train(tmp_path / "home", "--data", "~/images", epochs=1) == 0
+    assert given[2] == str(Path.home() / "images")

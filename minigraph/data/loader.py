@@ -40,7 +40,11 @@ class Loader:
         seed: int = 0,
     ) -> None:
         if images.dtype != np.uint8 or images.ndim != 4 or images.size == 0:
-            raise DataError(f"Loader: expected images uint8 (N, H, W, C), got {images.dtype} {images.shape}")
+            hint = "; floats from 0 to 1 become such by (255 * images).round().astype(np.uint8)"
+            raise DataError(
+                f"Loader: expected images uint8 (N, H, W, C), got {images.dtype} {images.shape}"
+                f"{hint if images.dtype.kind == 'f' else ''}"
+            )
         if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
             raise DataError(f"Loader: expected {len(images)} integer labels, got {labels.dtype} {labels.shape}")
         _, height, width, channels = images.shape

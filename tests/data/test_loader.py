@@ -237,3 +237,9 @@ def test_the_repr_is_one_line_of_what_it_does():
     assert repr(Loader(images, labels, 20)) == "Loader(50 images of 8x8x3, 3 batches of 20)"
     loader = Loader(images, labels, 20, shuffle=True, padding=2, flip=True)
     assert repr(loader) == "Loader(50 images of 8x8x3, 3 batches of 20, shuffle, padding=2, flip)"
+
+
+def test_float_images_are_told_what_to_become():
+    images, labels = examples()
+    with pytest.raises(DataError, match=r"got float64 .*; floats from 0 to 1 become such by \(255 \* images\)"):
+        Loader(images / 255, labels, 16)
