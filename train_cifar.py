@@ -15,7 +15,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def model_names() -> list[str]:
 
 @dataclass(frozen=True, repr=False)
 class Config(training.Settings):
-    """All that a run depends on: two runs of one config end in the same bits."""
+    """The settings. On one machine, with the same versions, two runs of one config end in the same bits."""
 
     preset: str = setting("default", "named settings, which the other options override")
     model: str = setting("cnn", "a module of models/", choices=model_names)
@@ -53,20 +52,22 @@ class Config(training.Settings):
         may_change=True,
     )
     epochs: int = setting(10, "passes over the training images", at_least=1)
-    batch_size: int = setting(128, "images a step", at_least=1)
+    batch_size: int = setting(128, "images in a step", at_least=1)
     lr: float = setting(0.05, "the highest learning rate", above=0)
-    warmup: float = setting(1.0, "epochs of linear rise to it; a cosine then falls to 0", at_least=0)
+    warmup: float | None = setting(
+        None, "epochs in which the rate rises linearly; a cosine then takes it to 0", shown="a tenth of all", at_least=0
+    )
     momentum: float = setting(0.9, "share of the last step that the next one keeps", at_least=0, below=1)
-    weight_decay: float = setting(5e-4, "times the parameters, is added to the gradients (L2)", at_least=0)
-    padding: int = setting(2, "pixels that a random crop may move an image; 0: no crop", at_least=0)
+    weight_decay: float = setting(5e-4, "L2: this times the parameters is added to the gradients", at_least=0)
+    padding: int = setting(2, "pixels by which a random crop may move an image; 0 for no crop", at_least=0)
     flip: bool = setting(True, "mirror images left to right at random")
     val: int | None = setting(None, "training images held out for validation", shown="a tenth", at_least=0)
-    seed: int = setting(0, "of all random numbers", at_least=0)
+    seed: int = setting(0, "seeds all random numbers", at_least=0)
     # The result does not depend on the threads. It does depend on the micro-batch, which is why that is a fixed number
     # and not derived from the machine's cores. 32 keeps four cores busy at batch 128; 64, the library's default, is
     # about 10% faster on two.
     threads: int = setting(
-        mg.parallel.available_cores(), "that share the work of a step", shown="all cores", at_least=1, may_change=True
+        mg.parallel.available_cores(), "threads that share a step", shown="all cores", at_least=1, may_change=True
     )
     microbatch: int = setting(32, "images that a thread takes through the net at once", at_least=1)
     draw: bool = setting(False, "also draw the model's graph: graph.dot, graph.svg", may_change=True)
@@ -74,7 +75,7 @@ class Config(training.Settings):
 
 PRESETS = {
     "default": Config(),
-    "quick": Config(preset="quick", epochs=2, warmup=0.2, padding=0),  # a smoke test that learns
+    "quick": Config(preset="quick", epochs=2, padding=0),  # a smoke test that learns
 }
 EVAL_BATCH = 250  # images whose activations fit the cache better than thousands would
 
@@ -84,10 +85,12 @@ def train(config: Config, run: training.Run) -> None:
     training.need("matplotlib", "tqdm", *(["graphviz"] if config.draw else []))
 
     # ----------------------------------------------------------------------------------- data
-    dataset = data.load(config.dataset, config.data)
+    directory = config.data and str(Path(config.data).expanduser().absolute())  # found from any directory on --resume
+    dataset = data.load(config.dataset, directory)
     held_out = len(dataset.train_images) // 10 if config.val is None else config.val
-    config = replace(config, dataset=dataset.name, val=held_out)
-    kept, validation = data.split(dataset, held_out)
+    warmup = config.epochs / 10 if config.warmup is None else config.warmup
+    config = replace(config, data=directory, dataset=dataset.name, val=held_out, warmup=warmup)
+    kept, validation = data.split(dataset, held_out)  # the same images for every seed
     train_set = data.Loader(
         *kept, config.batch_size, shuffle=True, padding=config.padding, flip=config.flip, seed=config.seed
     )
@@ -103,12 +106,13 @@ def train(config: Config, run: training.Run) -> None:
     model = load_model(config.model)
     with threadpool_limits(1, "blas"):  # the order of BLAS's sums could depend on the threads
         params, state = model.init(generator(config.seed, 0), **init_images(model, *kept))
+    check_apply(config.model, model.apply(params, state, next(iter(test_set))[0][:2], train=False))
 
     # ------------------------------------------------------------------------------ optimizer
     steps = config.epochs * len(train_set)
-    warmup = min(round(min(config.warmup, config.epochs) * len(train_set)), steps - 1)
+    rise = min(round(min(warmup, config.epochs) * len(train_set)), steps - 1)
     opt = mg.optim.SGD(
-        mg.optim.cosine(config.lr, steps, warmup=warmup), momentum=config.momentum, weight_decay=config.weight_decay
+        mg.optim.cosine(config.lr, steps, warmup=rise), momentum=config.momentum, weight_decay=config.weight_decay
     )
 
     # ----------------------------------------------------------------------------------- loop
@@ -203,6 +207,12 @@ def load_model(name: str) -> Any:
     return model
 
 
+def check_apply(name: str, result: Any) -> None:
+    """Raise Stop unless a model's `apply` has returned what it should."""
+    if type(result) is not tuple or len(result) != 2:
+        raise Stop(f"models/{name}.py: apply should return (logits, state), got {type(result).__name__}")
+
+
 def init_images(model: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """The argument `images` of a model's `init`, if the module asks for it by INIT_IMAGES."""
     n = getattr(model, "INIT_IMAGES", 0)
@@ -216,8 +226,11 @@ def draw_graph(path: Path, model: Any, params: Any, state: Any, images: data.Loa
     """The model's graph for two images as `path`.dot and, where Graphviz is installed, `path`.svg."""
     from minigraph.graph.draw import draw, save
 
+    def apply(params: Any, state: Any, x: Any) -> Any:  # with the names that draw shows, whatever the model calls them
+        return model.apply(params, state, x, train=False)
+
     x, _ = next(iter(images))
-    picture = draw(partial(model.apply, train=False), params, state, x[:2])
+    picture = draw(apply, params, state, x[:2])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         save(picture, path)
@@ -226,7 +239,7 @@ def draw_graph(path: Path, model: Any, params: Any, state: Any, images: data.Loa
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 0, 2 after an error that is the user's to mend, 130 after Ctrl-C."""
+    """The exit code: 0, 2 after an error that the user can mend, 128 + n after the signal n (130: Ctrl-C)."""
     return training.launch(train, PRESETS, argv)
 
 

@@ -30,7 +30,7 @@ def main():
     import systems
 
     import minigraph as mg
-    from minigraph import tape, tree
+    from minigraph import fit, tree
     from minigraph.kernels import memory, norm
     from minigraph.parallel import batch as parallel_batch
 
@@ -40,7 +40,7 @@ def main():
     for op in mg.primitives().values():
         op.forward, op.rule = clock.forward(op.name, op.forward), clock.backward(op.name, op.rule)
     norm.batch_stats = clock.timed("batch_norm: statistics", norm.batch_stats)
-    tape.unbroadcast = clock.timed("sum over broadcast axes", tape.unbroadcast)
+    fit.sum_to = clock.timed("sum over broadcast axes", fit.sum_to)
     parallel_batch.combine = clock.timed("sum of the parts' gradients", parallel_batch.combine)
     mg.optim.SGD.step = clock.timed("optimizer", mg.optim.SGD.step)
 

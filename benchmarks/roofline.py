@@ -97,8 +97,8 @@ def measure(layer):
 
     def forward():
         if image:
-            return transforms._vjp(lambda w: f(arrays[0], w), tuple(arrays[1:]), (), False, own=False)
-        return transforms._vjp(f, tuple(arrays), (), False, own=False)  # as parallel does
+            return transforms.pulled_back(lambda w: f(arrays[0], w), tuple(arrays[1:]), own=False)
+        return transforms.pulled_back(f, tuple(arrays), own=False)  # as parallel does
 
     y, pullback = forward()
     g = rng.standard_normal(y.shape, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,28 @@ class MutationError(RuntimeError):
     """Under `detect_anomaly`: an array that was saved for the backward pass has been changed in place."""
 
 
-def note_forward(node: Node, y: np.ndarray) -> None:
-    """Check a value that was just computed, and remember checksums of the arrays that its rule will read.
+def note_forward(node: Node, y: np.ndarray, recorded: bool) -> None:
+    """Check a value that was just computed and, if it is recorded, keep checksums of the arrays that its rule reads.
 
     Raises AnomalyError where `y` is not finite although every number it was computed from is.
     """
+    if 0 not in y.strides:  # a broadcast array is read-only in any case
+        with contextlib.suppress(ValueError):  # its memory belongs to somebody who has it read-only
+            y.flags.writeable = True  # as it would be, if it were not a view of an input that was made read-only
     numbers = [a for a in node.args if isinstance(a, (np.ndarray, np.generic, float))]
     if not _is_finite(y) and all(map(_is_finite, numbers)):
         raise AnomalyError(f"{_count(y)} in the forward value of {describe_call(node)}")
-    node.sums = [_checksum(a) for a in _saved_arrays(node)]
+    if recorded:
+        node.sums = [_checksum(a) for a in _saved_arrays(node)]
+
+
+def read_only(values: list[Any]) -> list[Any]:
+    """The values, with views in the place of arrays that a forward or a rule should not write into."""
+    views = [v.view() if type(v) is np.ndarray else v for v in values]
+    for view in views:
+        if type(view) is np.ndarray:
+            view.flags.writeable = False
+    return views
 
 
 def check_gradient(node: Node, i: int, g: Any, gradient: Any) -> None:
@@ -43,7 +57,7 @@ def check_gradient(node: Node, i: int, g: Any, gradient: Any) -> None:
 
 def check_unchanged(node: Node) -> None:
     """Raise MutationError where an array that the rule reads is not what it was when it was saved."""
-    if node.sums is None:  # recorded outside of `detect_anomaly`
+    if not hasattr(node, "sums"):  # recorded outside of `detect_anomaly`
         return
     for array, was in zip(_saved_arrays(node), node.sums, strict=True):
         if _checksum(array) != was:
@@ -54,8 +68,8 @@ def check_unchanged(node: Node) -> None:
 
 
 def _array(value: Any) -> np.ndarray:
-    """The array of a Tensor, array or number. This module is below Tensor, and tells one by its node."""
-    return np.asarray(value.data if hasattr(value, "node") else value)
+    """The array of a Tensor, array or number. This module may not import Tensor, so it knows one by its `node`."""
+    return np.asarray(value._array if hasattr(value, "node") else value)
 
 
 def _is_finite(value: Any) -> bool:
@@ -72,7 +86,7 @@ def _count(value: Any) -> str:
 def _saved_arrays(node: Node) -> list[np.ndarray]:
     """The arrays that the rule reads: in its arguments, in their indices, in the keywords, and the output."""
     assert node.op is not None
-    read = [a for i, a in enumerate(node.args) if not node.op.ignores(i)]
+    read = [a for i, a in enumerate(node.args) if node.op.composite is not None or not node.op.ignores(i)]
     return [a for a in tree.leaves((read, node.kwargs, node.y)) if isinstance(a, np.ndarray)]
 
 

@@ -16,15 +16,14 @@ own functions: given arrays it computes, given Tensors it records, so one rule s
 An argument (or `y`) that the rule names with a leading underscore is not kept for the backward pass. In its place the
 rule gets a stand-in that has only its shape and dtype.
 
-Gradients that share work can come as one function instead of a tuple. It takes a list of bools, which says which of
-them are needed, and returns the tuple.
+A rule can ask for more by keyword arguments of its own:
 
-A rule with a keyword argument `out=None` gets g itself as `out` where nothing else needs g, and may write its result
-over it. That saves memory, and the array is still in the cache.
-
-A forward that returns `(value, saved)` hands `saved` to its rule as the keyword argument `saved`. Nothing can be
-differentiated through `saved`, so such a primitive may define a composite: the same function made of other operations,
-which derivatives of higher order go through.
+- `needed`: a list of bools, which says which gradients are needed. Rules whose gradients share work take it.
+- `saved`: what the forward kept for it. Such a forward returns `(value, saved)`. Nothing can be differentiated through
+  floating arrays in `saved`, so for derivatives of higher order the primitive defines a composite: the same function
+  made of other operations.
+- `out=None`: it is g itself where nothing else needs g, and the rule may write its result over it. That saves memory,
+  and the array is still in the cache. A rule writes into nothing else that it is given.
 """
 
 from __future__ import annotations
@@ -36,19 +35,21 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
-from . import modes, tape
-from .anomaly import note_forward
-from .blame import describe, user_frame
-from .modes import ANOMALY, RECORD
+from . import modes, tape, tree
+from .anomaly import check_unchanged, note_forward, read_only
+from .blame import describe, hint, user_frame
+from .modes import ANOMALY, CHECK, RECORD
 from .tape import Node, new_node
-from .tensor import ArrayLike, Tensor
+from .tensor import MASKED, ArrayLike, Tensor
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _REGISTRY: dict[str, Primitive[Any]] = {}
 _new = object.__new__
+_MaskedArray = np.ma.MaskedArray
 _flags = modes.flags.get
+_READ_ONLY = ANOMALY | CHECK
 _F64 = np.dtype(np.float64)
 _F32 = np.dtype(np.float32)
 _NUMPY_ERRORS = (TypeError, ValueError, IndexError)  # what NumPy raises for operands that do not fit
@@ -62,8 +63,12 @@ class Primitive(Generic[P]):
             of other operations. name: what errors and drawings call it.
         parameters: the names of the forward's positional parameters.
         keeps_y: the rule reads the output. unread: the positions of the arguments whose arrays the rule does not read.
-        unread_rest: the rule does not read those of *args. overwrites: the rule can write its result over g.
+        unread_rest: the rule does not read those of *args.
+        asks: which of `needed`, `saved` and `out` the rule takes.
+        records_saved: the rule itself records where `saved` comes from, so that no composite is needed.
+        why: None, or a function of the arguments that says in words why they do not fit.
         narrows: a float64 result is cast to the width of the inputs, see `_narrow`.
+        writes: the forward writes into its arguments, as a caller may ask of relu.
     """
 
     def __init__(self, forward: Callable[P, Any], name: str | None = None):
@@ -79,21 +84,28 @@ class Primitive(Generic[P]):
         self.parameters = code.co_varnames[: code.co_argcount]
         self.rule: Callable[..., Any] = self._no_rule
         self.composite: Callable[..., Any] | None = None
+        self.why: Callable[..., str | None] | None = None
         self.keeps_y = True
         self.unread: tuple[int, ...] = ()
         self.unread_rest = False
-        self.overwrites = False
+        self.asks: frozenset[str] = frozenset()
+        self.records_saved = False
         self.narrows = True
-        self._lets_go = False  # some argument is not read, neither by the rule nor by a composite
+        self.writes = False
+        self._frees_inputs = False  # neither the rule nor a composite reads all of the arguments
+        self._takes_saved = True  # or has no rule yet
 
     # ------------------------------------------------------------ definition
 
     def vjp(self, rule: F) -> F:
         """Decorator: register `rule(g, y, *args, **kwargs)`. Raises TypeError where it does not mirror the forward."""
+        if not isinstance(rule, FunctionType):
+            raise TypeError(f"{self.name}.vjp: expected a Python function (def), got {rule!r}")
         given, asked = _Parameters(self.forward), _Parameters(rule)
-        own = {"saved", "out"} & (asked.keywords.keys() - given.keywords.keys())  # keywords of the rule alone
+        own = frozenset({"needed", "saved", "out"} & (asked.keywords.keys() - given.keywords.keys()))
         mirrors = (
-            tuple(name.removeprefix("_") for name in asked.positional[2:]) == given.positional
+            len(asked.positional) >= 2
+            and tuple(name.removeprefix("_") for name in asked.positional[2:]) == given.positional
             and bool(asked.rest) == bool(given.rest)
             and asked.defaults == given.defaults
         )
@@ -106,16 +118,17 @@ class Primitive(Generic[P]):
             )
         self.rule = rule
         self.keeps_y = not asked.positional[1].startswith("_")
-        self.overwrites = "out" in own
+        self.asks = own
+        self._takes_saved = "saved" in own or asked.any_keywords
         self.unread = tuple(i for i, name in enumerate(asked.positional[2:]) if name.startswith("_"))
         self.unread_rest = asked.rest.startswith("_")
-        self._lets_go = bool(self.unread or self.unread_rest) and self.composite is None
+        self._frees_inputs = bool(self.unread or self.unread_rest) and self.composite is None
         return rule
 
     def define_composite(self, f: F) -> F:
         """Decorator: register the same function made of other operations, for derivatives of higher order."""
         self.composite = f
-        self._lets_go = False
+        self._frees_inputs = False
         return f
 
     def ignores(self, i: int) -> bool:
@@ -125,11 +138,11 @@ class Primitive(Generic[P]):
     # ------------------------------------------------------------ call
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        """Declared to return what it returns inside of a transformed function: given arrays alone, it is an ndarray."""
+        """The declared type, Tensor, is right inside a transform. If no argument is a Tensor, an ndarray comes back."""
         return self._apply(*args, **kwargs)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        """The call. `__call__` and the operators of Tensor come here, so that `user_frame` may skip two frames."""
+        """The call. `__call__` and Tensor's operators call it, so `user_frame` may skip the two innermost frames."""
         values: list[Any] = []
         parents: list[Node | None] = []
         tensors = traced = False
@@ -139,8 +152,10 @@ class Primitive(Generic[P]):
                 tensors = True
                 if node is not None:
                     traced = True
-                values.append(a.data)
+                values.append(a._array)
                 parents.append(node)
+            elif type(a) is _MaskedArray:
+                raise TypeError(f"{self.name}: {MASKED}")
             else:
                 values.append(a)
                 parents.append(None)
@@ -148,6 +163,9 @@ class Primitive(Generic[P]):
             for v in kwargs.values():
                 if type(v) is Tensor:
                     return self._apply(*self._positional(args, kwargs), **kwargs)
+        flags = _flags()
+        if flags & _READ_ONLY and tensors and not self.writes:
+            values = read_only(values)
         try:
             y = self.forward(*values, **kwargs) if kwargs else self.forward(*values)
         except _NUMPY_ERRORS as error:
@@ -162,26 +180,29 @@ class Primitive(Generic[P]):
         if type(y) is not np.ndarray:
             y = np.asarray(y)
         out = _new(Tensor)
-        out.data = y
+        out._array = y
         out.node = None
-        flags = _flags()
         recorded = traced and flags & RECORD
         if recorded or flags & ANOMALY:
             kept = y if self.keeps_y else None
-            node = new_node(self, y, parents, values, kwargs or None, kept, user_frame(2))  # of this and its caller
+            node = new_node(self, y, parents, values, kwargs or None, kept, user_frame(2))
             if flags & ANOMALY:
-                note_forward(node, y)
-            if self._lets_go:
-                self._let_go(values, parents)
+                note_forward(node, y, bool(recorded))
+            if self._frees_inputs:
+                if flags & CHECK:
+                    node.inputs = [*values]
+                self._free_inputs(values, parents)
             if recorded:
                 out.node = node
         return out
 
     def _value(self, y: Any, kwargs: dict[str, Any]) -> Any:
-        """The value of what the forward returned, if that is no array; what it saved goes into `kwargs`."""
+        """What the forward returned as an array. If it was `(value, saved)`, `saved` goes into `kwargs`."""
         if type(y) is tuple:
             if len(y) != 2:
                 raise TypeError(f"{self.name}: expected an array or (array, saved), got {len(y)} values")
+            if not self._takes_saved:
+                raise TypeError(f"{self.name}: expected an array, got 2 values, and the rule takes no saved=")
             y, kwargs["saved"] = y
         return y if isinstance(y, (np.ndarray, np.generic)) else np.asarray(y)
 
@@ -194,7 +215,7 @@ class Primitive(Generic[P]):
             raise TypeError(f"{self._shown(values, kwargs)}: the result would be {y.dtype}, which has no gradient")
         return y
 
-    def _let_go(self, values: list[Any], parents: list[Node | None]) -> None:
+    def _free_inputs(self, values: list[Any], parents: list[Node | None]) -> None:
         """Put the nodes of the inputs in the place of the arrays that the rule does not read."""
         for i in self.unread:
             if i < len(values) and parents[i] is not None:
@@ -223,7 +244,29 @@ class Primitive(Generic[P]):
 
     # ------------------------------------------------------------ the backward pass
 
-    def pull_tensors(self, node: Node, g: Any) -> Any:
+    def keywords(self, node: Node, oldest: int, out: Any = None) -> dict[str, Any]:
+        """The keyword arguments of the rule: the forward's, and those that the rule asks for beside them."""
+        kwargs = dict(node.kwargs or {})
+        if "needed" in self.asks:
+            kwargs["needed"] = [parent is not None and parent.id >= oldest for parent in node.parents]
+        if "out" in self.asks:
+            kwargs["out"] = out
+        return kwargs
+
+    def pull_carefully(self, node: Node, g: Any, oldest: int, create_graph: bool) -> Any:
+        """What the rule gives under `create_graph`, under `detect_anomaly` and in a check."""
+        check_unchanged(node)
+        if create_graph:
+            pulled = self._pull_tensors(node, g, oldest)
+        else:
+            g, y, *args = read_only([g, node if node.y is None else node.y, *node.args])
+            pulled = self.rule(g, y, *args, **self.keywords(node, oldest))
+        most = max(len(node.parents), len(self.parameters))
+        if type(pulled) is tuple and len(pulled) > most:
+            raise TypeError(f"the rule gave {len(pulled)} gradients, and there are {most} arguments")
+        return pulled
+
+    def _pull_tensors(self, node: Node, g: Any, oldest: int) -> Any:
         """The rule on Tensors that know where they come from, so that its result is differentiable in turn."""
         args = [
             Tensor.of(a, p) if p is not None and not isinstance(a, Node) else a
@@ -231,11 +274,18 @@ class Primitive(Generic[P]):
         ]
         if self.composite is not None:
             return self._pull_composite(self.composite, node, args, g)
+        kwargs = self.keywords(node, oldest)
+        if "saved" in kwargs and not self.records_saved and any(map(_is_floating, tree.leaves(kwargs["saved"]))):
+            raise TypeError(
+                f"the gradient of {self.name} cannot be differentiated: its forward saves floating numbers, and no "
+                f"gradient goes through them. Define the same function in other operations with "
+                f"@{self.name}.define_composite"
+            )
         y = node if node.y is None else Tensor.of(node.y, node)
-        return self.rule(g, y, *args, **(node.kwargs or {}))
+        return self.rule(g, y, *args, **kwargs)
 
     def _pull_composite(self, composite: Callable[..., Any], node: Node, args: list[Any], g: Any) -> Any:
-        """The gradients of the composite. Its inputs are nodes of their own, at which the walk through it ends."""
+        """The gradients through the composite. Each input gets a new node, and the walk through it ends at these."""
         kwargs = {k: v for k, v in (node.kwargs or {}).items() if k != "saved"}
         inputs = [identity(a) if p is not None else a for a, p in zip(args, node.parents, strict=True)]
         y = composite(*inputs, **kwargs)
@@ -253,7 +303,12 @@ class Primitive(Generic[P]):
         """Raise `error` again with the call in its message, unless its type is the user's own."""
         if type(error).__module__.partition(".")[0] in ("builtins", "numpy"):
             kind = next(k for k in _NUMPY_ERRORS if isinstance(error, k))
-            raise kind(f"{self._shown(values, kwargs)}: {str(error).removeprefix(self.name + ': ')}") from error
+            text = f"{str(error).removeprefix(self.name + ': ')}{hint(error)}"
+            if self.why is not None:
+                text = self.why(*values, **kwargs) or text
+            elif "could not be broadcast together" in text:
+                text = _why_not_broadcast([v.shape for v in values if isinstance(v, np.ndarray)])
+            raise kind(f"{self._shown(values, kwargs)}: {text}") from error
 
     def _shown(self, values: list[Any], kwargs: dict[str, Any]) -> str:
         shown = [describe(v) for v in values]
@@ -316,6 +371,20 @@ class _Parameters:
         given = f.__kwdefaults__ or {}
         self.keywords = {name: given.get(name, inspect.Parameter.empty) for name in code.co_varnames[count:ends]}
         self.any_keywords = bool(code.co_flags & inspect.CO_VARKEYWORDS)
+
+
+def _why_not_broadcast(shapes: list[tuple[int, ...]]) -> str:
+    """Which lengths of these shapes differ, and where."""
+    text = f"the shapes {', '.join(map(str, shapes))} do not broadcast"
+    for axis in range(1, max(map(len, shapes)) + 1):
+        lengths = {shape[-axis] for shape in shapes if len(shape) >= axis} - {1}
+        if len(lengths) > 1:
+            return f"{text}: on axis -{axis} they have the lengths {', '.join(map(str, sorted(lengths)))}"
+    return text
+
+
+def _is_floating(x: Any) -> bool:
+    return isinstance(x, float) or (tree.is_array(x) and x.dtype.kind == "f")
 
 
 def _narrow(y: Any, values: list[Any]):

@@ -1,8 +1,8 @@
 """Where random operations such as `dropout` get their random numbers.
 
-An operation draws from the generator that it is given; else from the one that `use` has set in this context; else from
-the one of the process, which `seed` seeds. `checkpoint` runs a function twice and needs equal numbers both times:
-`Draws` notes the state of each generator before, and sets it back.
+An operation draws from the generator that it is given. If there is none, it takes the one that `use` set in this
+context, and otherwise that of the process, which `seed` seeds. `checkpoint` runs a function twice and needs equal
+numbers both times: `Draws` notes the state of each generator before, and sets it back.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
+
+from .context import Context, setting
 
 _generator: ContextVar[np.random.Generator | None] = ContextVar("minigraph_generator", default=None)
 _draws: ContextVar[Draws | None] = ContextVar("minigraph_draws", default=None)
@@ -28,19 +30,14 @@ def seed(value: int) -> None:
     _default = np.random.default_rng(value)
 
 
-@contextmanager
-def use(generator: np.random.Generator) -> Iterator[None]:
-    """In the `with` block, random operations draw from `generator`, except those that are given another.
+def use(generator: np.random.Generator) -> Context:
+    """Context manager or decorator: operations inside draw from `generator`, except those that are given another.
 
     This holds for the current thread or asynchronous task, not for others. Raises TypeError unless `generator` is a
     `np.random.Generator`.
     """
     _check(generator)
-    token = _generator.set(generator)
-    try:
-        yield
-    finally:
-        _generator.reset(token)
+    return setting(_generator, lambda _: generator)
 
 
 def drawing_from(generator: np.random.Generator | None) -> np.random.Generator:

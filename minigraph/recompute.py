@@ -40,7 +40,7 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
         structure = tree.map(lambda _: 0, (args, kwargs))
 
         def run(*tensors: Any) -> Any:
-            """The outputs of f laid end to end in one array, as a function of its traced leaves; and the outputs."""
+            """f of its traced leaves: the floating outputs joined into one flat array, and the outputs themselves."""
             filled = list(leaves)
             for i, t in zip(traced, tensors, strict=True):
                 filled[i] = t
@@ -64,7 +64,7 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
                 raise TypeError(
                     f"{name_of(f)} uses a Tensor that needs a gradient and is not among its arguments: pass it"
                 )
-            return y.data
+            return y._array
 
         def rule(g: Any, _y: Any, *xs: Any) -> Any:
             with draws.replay():

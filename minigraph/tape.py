@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .anomaly import AnomalyError, MutationError, check_gradient, check_unchanged
+from . import freeing
+from .anomaly import AnomalyError, MutationError, check_gradient
 from .blame import OUTSIDE, BackwardError, blame, describe
 from .fit import fit
 from .kernels.memory import pop_unshared
-from .modes import ANOMALY, DIFFERENTIATED, RECORD, flags, mode
+from .modes import ANOMALY, CHECK, DIFFERENTIATED, RECORD, flags, mode
 
 if TYPE_CHECKING:
     from .primitive import Primitive
@@ -32,15 +33,16 @@ class Node:
 
     Attributes:
         op: the primitive. parents: the nodes of the inputs, None for an input that needs no gradient.
-        args: what the rule is given for each positional argument: the array, or the input's node, which has its shape
-            and dtype, where the rule does not read the array. None when a backward pass has freed the node.
+        args: for each positional argument the array, if the rule reads it, otherwise the input's node, which knows its
+            shape and dtype. None once a backward pass has freed the node.
         kwargs: the keyword arguments or None, with `saved` among them where the forward kept something.
         y: the output array, or None where the rule does not read it.
         shape, dtype: those of the output. call: the user's call, as (code, instruction).
-        grad: the accumulated gradient of a leaf, a Tensor. sums: checksums of what is saved, under `detect_anomaly`.
+        leaf: of a leaf only, a weak reference to its Tensor. sums: under `detect_anomaly`, checksums of what is kept.
+        inputs: in `check_graph` only, all input arrays, where `args` does not have them all.
     """
 
-    __slots__ = ("args", "call", "dtype", "grad", "id", "kwargs", "op", "parents", "shape", "sums", "y")
+    __slots__ = ("args", "call", "dtype", "id", "inputs", "kwargs", "leaf", "op", "parents", "shape", "sums", "y")
     id: int
     op: Primitive[Any] | None
     shape: tuple[int, ...]
@@ -48,10 +50,14 @@ class Node:
     kwargs: dict[str, Any] | None
     args: Any
     call: Any
-    grad: Any
+    inputs: Any
+    leaf: Any
     parents: Any
     sums: Any
     y: Any
+
+    if freeing.RECURSES:
+        __del__ = freeing.release
 
     @property
     def ndim(self) -> int:
@@ -61,11 +67,14 @@ class Node:
     def size(self) -> int:
         return int(np.prod(self.shape))
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a Node belongs to the graph of one process and is neither copied nor pickled")
+
     def __repr__(self) -> str:
         return f"<{self.op.name if self.op else 'leaf'} {describe(self)}>"
 
 
-_BOTH = RECORD | DIFFERENTIATED
+_DIFFERENTIABLE = RECORD | DIFFERENTIATED
 _new = object.__new__
 _next_id = itertools.count(1).__next__  # atomic, so any number of threads may record
 
@@ -74,7 +83,7 @@ def new_node(
     op: Primitive[Any] | None, array: Any, parents: Any = (), args: Any = (), kwargs: Any = None, y: Any = None,
     call: Any = None,
 ) -> Node:  # fmt: skip
-    """The node of `array`, which `op` has just computed; without an op, a leaf. See Node for the rest.
+    """Make the node of `array`. `op` is the primitive that computed it, or None for a leaf; see Node for the rest.
 
     It fills the slots one by one, since a class with an `__init__` takes a third longer to make.
     """
@@ -88,12 +97,11 @@ def new_node(
     node.kwargs = kwargs
     node.y = y
     node.call = call
-    node.grad = node.sums = None
     return node
 
 
 def ancestors(roots: Iterable[Node], oldest: int = 0) -> list[Node]:
-    """The roots and what they depend on, but for nodes older than the id `oldest`. Inputs come before their uses."""
+    """The roots and everything they were computed from, inputs first. Nodes with an id below `oldest` are left out."""
     seen = set(roots)
     stack = list(seen)
     while stack:
@@ -119,39 +127,39 @@ def backprop(
 
     Args:
         roots: `(node, gradient)` pairs; the gradients are ndarrays, or Tensors under `create_graph`.
-        targets: nodes whose gradients are wanted. The walk ends at them, and goes to nothing older than all of them.
-        closed: raise where something older would come next. It belongs to a Tensor from outside of the transformed
-            function, and its part in the gradients would be lost.
+        targets: nodes whose gradients are wanted. The walk ends at them. It does not visit nodes that are older than
+            all of them, which cannot depend on one.
+        closed: raise where the walk would reach such an older node. It belongs to a Tensor from outside of the
+            transformed function, and its part in the gradient would be lost.
         retain_graph: keep what the rules need, for another pass. Otherwise each node is freed when it is done.
         create_graph: run the rules on Tensors, so that the gradients can be differentiated in turn.
 
     Returns the gradient of each target and leaf that the walk has met, in its node's shape and dtype. Raises
     BackwardError, which names the operation and the user's line; under `detect_anomaly` also its two errors.
     """
-    with mode(_BOTH if create_graph else 0, off=_BOTH):
+    with mode(_DIFFERENTIABLE if create_graph else 0, off=_DIFFERENTIABLE):
         walk = Walk(roots, targets or frozenset(), closed, create_graph)
         grads, heap, ends, oldest, needed = walk.grads, walk.heap, walk.ends, walk.oldest, walk.needed
         anomaly = flags.get() & ANOMALY
-        careful = bool(create_graph or anomaly)
+        careful = bool(create_graph or flags.get() & (ANOMALY | CHECK))
         try:
             while heap:
                 node = heappop(heap)[1]  # the youngest, so every use of it has been met
                 op: Any = node.op
                 kwargs = node.kwargs
-                if careful or not op.overwrites:
+                if careful or not op.asks:
                     g = grads.pop(node)
                 else:
-                    g = pulled = gradient = None  # those of the last node, which may refer to the array taken here
+                    g = pulled = gradient = None  # of the last node: a reference left makes this array look shared
                     g, unshared = pop_unshared(grads, node)
-                    if unshared:
-                        kwargs = {**(kwargs or {}), "out": g}
+                    kwargs = op.keywords(node, oldest, out=g if unshared else None)
                 if careful:
-                    pulled = _pull_carefully(node, g, create_graph)
+                    pulled = op.pull_carefully(node, g, oldest, create_graph)
                 else:
                     y = node if node.y is None else node.y
                     pulled = op.rule(g, y, *node.args, **kwargs) if kwargs else op.rule(g, y, *node.args)
                 if type(pulled) is not tuple:
-                    pulled = (pulled,) if type(pulled) is not FunctionType else _call(pulled, node, oldest)
+                    pulled = (pulled,) if pulled is not None else _nothing()
                 for i, parent in enumerate(node.parents):
                     if parent is None:
                         continue
@@ -165,7 +173,7 @@ def backprop(
                         raise _too_few(pulled, i) from None
                     if type(gradient) is FunctionType:  # a thunk, called only where its result is needed
                         gradient = gradient()
-                    if gradient is None:  # which stands for zero
+                    if gradient is None:  # None stands for zero
                         continue
                     try:
                         fits = gradient.shape == parent.shape and gradient.dtype is parent.dtype
@@ -187,7 +195,7 @@ def backprop(
             raise
         except Exception as error:
             raise blame(error, node) from error
-    return grads  # those of all other nodes were popped when their turn came
+    return grads  # only targets and leaves are left: every other node was popped
 
 
 class Walk:
@@ -196,8 +204,8 @@ class Walk:
     Attributes:
         grads: the gradients collected so far. heap: the nodes whose turn is to come, youngest first.
         ends: the targets. oldest: the smallest of their ids; an older node cannot depend on any of them.
-        needed: None, or the nodes that depend on a target: a transform inside another one may also meet younger nodes
-            that depend on inputs of the outer one alone.
+        needed: None, or the nodes that depend on a target. Inside another transform the walk also meets nodes younger
+            than the targets that depend on the outer inputs alone, and skips them.
     """
 
     def __init__(self, roots: Iterable[tuple[Node, Any]], ends: frozenset[Node], closed: bool, create_graph: bool):
@@ -214,24 +222,12 @@ class Walk:
         if ends and create_graph and not closed:
             self.needed = set(ends)
             for node in ancestors(self.grads, self.oldest):
-                if node.args is None or not self.needed.isdisjoint(node.parents):  # a freed one is the walk's to report
+                if node.args is None or not self.needed.isdisjoint(node.parents):  # a freed one: the walk reports it
                     self.needed.add(node)
 
 
-def _pull_carefully(node: Node, g: Any, create_graph: bool) -> Any:
-    """What the rule gives under `detect_anomaly` and under `create_graph`."""
-    op: Any = node.op
-    check_unchanged(node)
-    if create_graph:
-        return op.pull_tensors(node, g)
-    return op.rule(g, node if node.y is None else node.y, *node.args, **(node.kwargs or {}))
-
-
-def _call(function: FunctionType, node: Node, oldest: int) -> tuple[Any, ...]:
-    """The tuple for a rule's one function: a thunk, or gradients that share work and ask which are needed."""
-    if not function.__code__.co_argcount:
-        return (function,)
-    return function([parent is not None and parent.id >= oldest for parent in node.parents])
+def _nothing() -> Any:
+    raise TypeError("the rule returned nothing; if the gradient is zero, return (None,)")
 
 
 def _too_few(pulled: tuple[Any, ...], i: int) -> TypeError:

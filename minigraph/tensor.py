@@ -1,7 +1,9 @@
-"""`Tensor`: an array and the node that made it. Every operator is one line into `ops`."""
+"""`Tensor`: an array and the node that made it. Nearly every operator is one line into `ops`."""
 
 from __future__ import annotations
 
+import copy
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -28,11 +30,14 @@ class Tensor:
         TypeError: the data is not numeric, or `requires_grad` with a dtype that is not floating.
     """
 
-    __slots__ = ("__weakref__", "data", "node")
-    data: np.ndarray
+    __slots__ = ("__weakref__", "_array", "_grad", "node")
+    _array: np.ndarray
+    _grad: Tensor | None  # of leaves only
     node: Node | None
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
+        if isinstance(data, np.ma.MaskedArray):
+            raise TypeError(MASKED)
         array = np.asarray(data, dtype)
         if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
             kind = f"{type(data).__name__} of {array.dtype}"
@@ -41,14 +46,18 @@ class Tensor:
             raise TypeError(
                 f"Tensor: requires_grad needs a floating dtype, got {array.dtype}; pass dtype=np.float32"
             )
-        self.data = array
-        self.node = new_node(None, array) if requires_grad else None
+        self._array = array
+        self.node = None
+        if requires_grad:
+            self.node = new_node(None, array)
+            self.node.leaf = weakref.ref(self)  # weak, since the Tensor's gradient may lead to the node
+            self._grad = None
 
     @staticmethod
     def of(data: np.ndarray, node: Node | None) -> Tensor:
         """A tensor of `data` at `node`, unchecked."""
         new = Tensor.__new__(Tensor)
-        new.data, new.node = data, node
+        new._array, new.node = data, node
         return new
 
     def __init_subclass__(cls) -> NoReturn:
@@ -58,36 +67,76 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+        return self._array.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.data.dtype
+        return self._array.dtype
 
     @property
     def ndim(self) -> int:
-        return self.data.ndim
+        return self._array.ndim
 
     @property
     def size(self) -> int:
-        return self.data.size
+        return self._array.size
 
     @property
     def requires_grad(self) -> bool:
         return self.node is not None
 
     @property
+    def data(self) -> np.ndarray:
+        """The array. An array of the same shape and dtype can be put in its place, outside of any graph."""
+        return self._array
+
+    @data.setter
+    def data(self, array: np.ndarray) -> None:
+        if type(array) is not np.ndarray:
+            hint = ": write t.data = u.data" if type(array) is Tensor else ""
+            raise TypeError(f"data: expected an ndarray, got {type(array).__name__}{hint}")
+        if self.node is not None and (array.shape != self.shape or array.dtype != self.dtype):
+            raise ValueError(f"data: expected {describe(self)}, as the graph has it, got {describe(array)}")
+        self._array = array
+
+    @property
     def grad(self) -> Tensor | None:
-        """The accumulated gradient of a leaf. None before the first backward pass, and for a Tensor that is no leaf."""
-        return self.node.grad if self.node is not None and self.node.op is None else None
+        """The accumulated gradient of a leaf, None before the first backward pass. Other Tensors never have one."""
+        return getattr(self, "_grad", None)
 
     @grad.setter
-    def grad(self, value: Tensor | None) -> None:
-        if self.node is None or self.node.op is not None:
+    def grad(self, gradient: Tensor | None) -> None:
+        if not self._is_leaf():
             raise TypeError("grad can be set on a leaf only: a Tensor made with requires_grad=True")
-        if value is not None and (type(value) is not Tensor or value.shape != self.shape):
-            raise TypeError(f"grad: expected None or a Tensor {self.shape}, got {describe(value)}")
-        self.node.grad = value
+        if gradient is not None and (type(gradient) is not Tensor or gradient.shape != self.shape):
+            raise TypeError(f"grad: expected None or a Tensor {self.shape}, got {describe(gradient)}")
+        self._grad = gradient
+
+    def _is_leaf(self) -> bool:
+        return self.node is not None and self.node.op is None
+
+    # ------------------------------------------------------------ copies: a leaf's copy is a fresh leaf
+
+    def __copy__(self) -> Tensor:
+        return self._copy(self._array, self.grad)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self._copy(self._array.copy(), copy.deepcopy(self.grad, memo))
+
+    def __reduce__(self) -> Any:
+        self._refuse_copy("pickle")
+        return _restore, (self._array, self.requires_grad, self.grad)
+
+    def _copy(self, data: np.ndarray, grad: Tensor | None) -> Tensor:
+        self._refuse_copy("copy")
+        return _restore(data, self.requires_grad, grad)
+
+    def _refuse_copy(self, what: str) -> None:
+        if self.node is not None and self.node.op is not None:
+            raise TypeError(
+                f"{what}: this Tensor is the result of {self.node.op.name} in a graph, which is not copied: "
+                f"{what} t.detach(), or the leaves"
+            )
 
     @property
     def T(self) -> Tensor:
@@ -121,7 +170,7 @@ class Tensor:
         elif type(gradient) is not Tensor:
             gradient = np.asarray(gradient, self.dtype)
         elif not create_graph:
-            gradient = gradient.data.astype(self.dtype, copy=False)
+            gradient = gradient._array.astype(self.dtype, copy=False)
         elif gradient.dtype != self.dtype:
             gradient = gradient.astype(self.dtype)
         if gradient.shape != self.shape:
@@ -133,27 +182,29 @@ class Tensor:
             retain_graph=retain_graph or create_graph,
             create_graph=create_graph,
         )
-        # `gradient` is the caller's array, which a leaf that is the root itself must not share.
+        # A leaf can be the root itself. Its gradient is then the caller's array, which has to be copied.
         arrays = owned([value(g) for g in grads.values()], {id(value(gradient))})
-        for (leaf, g), array in zip(grads.items(), arrays, strict=True):
-            new = Tensor.of(array, g.node if type(g) is Tensor else None)
-            leaf.grad = new if leaf.grad is None else leaf.grad + new
+        for (node, g), array in zip(grads.items(), arrays, strict=True):
+            leaf = node.leaf()
+            if leaf is not None:  # else nobody can ask for its gradient any more
+                new = Tensor.of(array, g.node if type(g) is Tensor else None)
+                leaf._grad = new if leaf._grad is None else leaf._grad + new
 
     def detach(self) -> Tensor:
         """A Tensor of the same array that is not part of the graph."""
-        return Tensor.of(self.data, None)
+        return Tensor.of(self._array, None)
 
     def item(self) -> float | int | bool:
         """The one entry as a Python number."""
         if self.size != 1:
             raise ValueError(f"item: expected one entry, got shape {self.shape}")
-        return self.data.item()
+        return self._array.item()
 
     def numpy(self) -> np.ndarray:
         """The array. Raises TypeError if this Tensor requires a gradient, which an array would lose."""
         if self.node is not None:
             raise TypeError("this Tensor requires a gradient, an ndarray would lose it: use t.detach().numpy()")
-        return self.data
+        return self._array
 
     def astype(self, dtype: Any) -> Tensor:
         return ops.astype(self, dtype)
@@ -217,6 +268,28 @@ class Tensor:
     def __round__(self, digits: int = 0) -> Tensor:
         return Tensor(np.round(_constant(self, "round"), digits))
 
+    # `t += u` makes a new Tensor. To a leaf with a gradient it means an update, after which it would be a leaf no more.
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._in_place("+") + other
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._in_place("-") - other
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._in_place("*") * other
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._in_place("/") / other
+
+    def _in_place(self, operator: str) -> Tensor:
+        if self.grad is not None:
+            raise TypeError(
+                f"w {operator}= ... would make this leaf the result of an operation, and no leaf any more: "
+                f"update its array, as in w.data -= lr * w.grad.data"
+            )
+        return self
+
     def __neg__(self) -> Tensor:
         return ops.negative._apply(self)
 
@@ -227,36 +300,36 @@ class Tensor:
         return ops.abs._apply(self)
 
     def __invert__(self) -> np.ndarray:
-        return ~self.data
+        return ~self._array
 
     def __and__(self, other: Any) -> np.ndarray:
-        return self.data & value(other)
+        return self._array & value(other)
 
     def __or__(self, other: Any) -> np.ndarray:
-        return self.data | value(other)
+        return self._array | value(other)
 
     def __xor__(self, other: Any) -> np.ndarray:
-        return self.data ^ value(other)
+        return self._array ^ value(other)
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __lt__(self, other: Any) -> np.ndarray:
-        return self.data < value(other)
+        return self._array < value(other)
 
     def __le__(self, other: Any) -> np.ndarray:
-        return self.data <= value(other)
+        return self._array <= value(other)
 
     def __gt__(self, other: Any) -> np.ndarray:
-        return self.data > value(other)
+        return self._array > value(other)
 
     def __ge__(self, other: Any) -> np.ndarray:
-        return self.data >= value(other)
+        return self._array >= value(other)
 
     def __eq__(self, other: Any) -> Any:
-        return self.data == value(other)
+        return self._array == value(other)
 
     def __ne__(self, other: Any) -> Any:
-        return self.data != value(other)
+        return self._array != value(other)
 
     __hash__ = object.__hash__
 
@@ -274,18 +347,18 @@ class Tensor:
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("len() of a Tensor with no axes")
-        return len(self.data)
+        return len(self._array)
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
             raise TypeError("iteration over a Tensor with no axes")
-        return (self[i] for i in range(len(self.data)))
+        return (self[i] for i in range(len(self._array)))
 
     def __contains__(self, entry: Any) -> bool:
-        return bool((self.data == value(entry)).any())
+        return bool((self._array == value(entry)).any())
 
     def __bool__(self) -> bool:
-        return bool(self.data)
+        return bool(self._array)
 
     def __float__(self) -> float:  # math.exp(t) and array[0] = t come here, and would lose the gradient
         _constant(self, "float()")
@@ -296,15 +369,15 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        return self.data.__index__()
+        return self._array.__index__()
 
     def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)
-        return format(self.item() if self.size == 1 else self.data, spec)
+        return format(self.item() if self.size == 1 else self._array, spec)
 
     def __repr__(self) -> str:
-        text = np.array2string(self.data, separator=", ", prefix="Tensor(")
+        text = np.array2string(self._array, separator=", ", prefix="Tensor(")
         parts = [text, f"dtype={self.dtype}"]
         if self.size > np.get_printoptions()["threshold"] or 0 in self.shape:
             parts.append(f"shape={self.shape}")
@@ -339,10 +412,10 @@ class Tensor:
         return ops.cumsum(self, axis)
 
     def argmax(self, axis: int | None = None) -> Any:
-        return self.data.argmax(axis)
+        return self._array.argmax(axis)
 
     def argmin(self, axis: int | None = None) -> Any:
-        return self.data.argmin(axis)
+        return self._array.argmin(axis)
 
     def reshape(self, *shape: Any) -> Tensor:
         return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
@@ -374,9 +447,22 @@ class Tensor:
 ArrayLike = Tensor | np.ndarray | np.generic | float | Sequence[Any]
 
 
+MASKED = (
+    "got a masked array, whose mask would be lost: fill it (a.filled(0)) and give the mask as an array of its own, "
+    "for instance to mg.where"
+)
+
+
 def value(x: Any) -> Any:
     """The array of a Tensor; anything else as it is. No gradient goes through what is computed from it."""
-    return x.data if type(x) is Tensor else x
+    return x._array if type(x) is Tensor else x
+
+
+def _restore(data: np.ndarray, requires_grad: bool, grad: Tensor | None) -> Tensor:
+    new = Tensor(data, requires_grad)
+    if requires_grad:
+        new._grad = grad
+    return new
 
 
 def _constant(x: Any, what: str) -> Any:

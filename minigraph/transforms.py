@@ -53,7 +53,7 @@ def pulled_back(
     """What `vjp` returns.
 
     Args:
-        given: all that the user's call was given, if that is more than the primals.
+        given: all arguments of the user's call, where these are more than the primals.
         closed: as in `tape.backprop`.
         own: make the gradients arrays that the caller may change. Otherwise they may share memory with one another and
             with what f was given, and are only to be read.
@@ -117,7 +117,7 @@ def value_and_grad(
 
     @functools.wraps(f)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
-        y, pullback, aux = _vjp_at(f, numbers, args, kwargs, has_aux)
+        y, pullback, aux = _vjp_at(f, numbers, args, kwargs, has_aux=has_aux)
         one_number(name_of(f), y)
         grads = pullback(np.ones((), y.dtype), retain_graph=False)
         return ((y, aux) if has_aux else y), (grads[0] if isinstance(argnums, int) else grads)
@@ -163,7 +163,12 @@ def jvp(f: Function, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tup
 
 def hvp(f: Function, x: Any, v: Any) -> Any:
     """The Hessian of the scalar function `f` at the tree `x`, times the tree `v`: the gradient of <grad f(x), v>."""
-    _, pullback = vjp(grad(f), x)
+    try:
+        _, pullback = vjp(grad(f), x)
+    except TypeError as error:
+        if type(x) is tuple and len(x) == 1:
+            raise TypeError(f"hvp: {name_of(f)} takes x as one argument: write hvp(f, x, v), not (x,)") from error
+        raise
     return pullback(v)[0]  # the Hessian is symmetric, H^T v = H v
 
 
@@ -177,7 +182,7 @@ def jacobian(f: Callable[P, Any], argnums: int | tuple[int, ...] = 0) -> Callabl
 
     @functools.wraps(f)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
-        y, pullback, _ = _vjp_at(f, numbers, args, kwargs, False)
+        y, pullback, _ = _vjp_at(f, numbers, args, kwargs)
         outputs = tree.leaves(y)
         chosen = tuple(args[n] for n in numbers)
 
@@ -211,10 +216,15 @@ def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
 # ---------------------------------------------------------------- helpers
 
 
-def _vjp_at(f: Function, numbers: tuple[int, ...], args: Any, kwargs: Any, has_aux: bool) -> Any:
+def _vjp_at(f: Function, numbers: tuple[int, ...], args: Any, kwargs: Any, *, has_aux: bool = False) -> Any:
     """(y, pullback, aux) of f as a function of the positional arguments `numbers`."""
+    if any(not isinstance(n, (int, np.integer)) for n in numbers):
+        raise TypeError(f"{name_of(f)}: argnums should be the numbers of positional arguments, got {numbers}")
     if any(not -len(args) <= n < len(args) for n in numbers):
-        raise ValueError(f"{name_of(f)}: argnums {numbers} is out of range, {len(args)} arguments came")
+        by_name = f", and {', '.join(kwargs)} by name: give by position what is differentiated" if kwargs else ""
+        raise ValueError(
+            f"{name_of(f)}: argnums {numbers} is out of range, {len(args)} arguments came{by_name}"
+        )
     if len({n % len(args) for n in numbers}) < len(numbers):
         raise ValueError(f"{name_of(f)}: argnums {numbers} names an argument twice")
 
@@ -238,11 +248,12 @@ def requires_grad(values: Any) -> bool:
 def one_number(name: str, y: Any) -> None:
     """TypeError unless y, which the function `name` returned, is a floating array or Tensor of shape ()."""
     if not isinstance(y, (np.ndarray, Tensor)) or y.shape != () or y.dtype.kind != "f":
-        raise TypeError(f"{name} should return one floating number, got {describe(y)}")
+        hint = "; under has_aux=True it returns (number, aux)" if type(y) is tuple else ""
+        raise TypeError(f"{name} should return one floating number, got {describe(y)}{hint}")
 
 
 def _trace(primal: Any, what: str) -> Any:
-    """The tree with every leaf as a Tensor at a node of its own. What depends on that node, this transform sees."""
+    """The tree with a Tensor at a new node for each leaf. The transform differentiates with respect to these nodes."""
     out = []
     for path, leaf in tree.items(primal):
         dtype = leaf.dtype if isinstance(leaf, Tensor) else np.asarray(leaf).dtype

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # each may import from its own line and those above
     {"minigraph.kernels"},
+    {"minigraph.context", "minigraph.freeing"},
     {f"minigraph.{name}" for name in ("tree", "random", "modes", "blame", "anomaly", "fit")},
     {"minigraph.tape"},
     {"minigraph.tensor", "minigraph.primitive", "minigraph.ops"},  # Tensor's operators are ops, the ops make Tensors

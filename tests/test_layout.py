@@ -19,6 +19,7 @@ OF_MORE_THAN_A_MODULE = {
     "ops/test_float16.py": "every operation in float16, beside float64",
     "ops/test_mutations.py": "the table itself: each broken rule fails its row",
     "test_interface.py": "the names of the package, and what help and dir show",
+    "test_benchmarks.py": "benchmarks/",
     "test_typing.py": "the types of the whole interface, by two type checkers",
     "test_docs.py": "the code in README.md and docs/",
     "test_layering.py": "the imports between all modules",

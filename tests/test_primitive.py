@@ -206,3 +206,124 @@ def test_the_engine_holds_float32():
         assert y.dtype == pullback(np.ones(3))[0].dtype == np.float32 and widened(x, other).dtype == np.float32
     assert widened(x, np.ones(3)).dtype == np.float64
     assert widened(np.ones((), np.float32), np.ones(3, np.float32)).dtype == np.float32
+
+
+# ---------------------------------------------------------------- rules that are written wrongly say so
+
+
+def rule_of(forward, rule):
+    f = mg.custom_vjp(forward)
+    f.vjp(rule)
+    return f
+
+
+def attention(q):
+    p = np.exp(q)
+    return p * q, p
+
+
+def test_saved_floats_without_a_composite_have_no_second_derivative():
+    f = rule_of(attention, lambda g, _y, q, *, saved: g * (saved + saved * q))
+    first = mg.grad(lambda q: f(q).sum())
+    np.testing.assert_allclose(first(X), np.exp(X) * (1 + X))
+    total = lambda q: f(q).sum()  # noqa: E731
+    for again in (mg.hessian(total), lambda x: mg.hvp(total, x, x), mg.grad(lambda q: first(q).sum())):
+        with pytest.raises(BackwardError, match=r"attention cannot be differentiated: .*@attention\.define_composite"):
+            again(X)
+    f.define_composite(lambda q: mg.exp(q) * q)
+    np.testing.assert_allclose(np.diag(mg.hessian(lambda q: f(q).sum())(X)), np.exp(X) * (2 + X))
+
+
+def test_saved_integers_are_constants():
+    f = rule_of(lambda x: (np.sort(x), np.argsort(x)), lambda g, _y, _x, *, saved: mg.scatter(g, saved, _x.shape))
+    np.testing.assert_allclose(mg.hessian(lambda x: (f(x) * np.arange(3.0)) @ f(x))(X).sum(), 2 * 3)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_thunk_with_a_default_argument_is_a_thunk(create_graph):
+    f = rule_of(lambda x: 3 * x, lambda g, _y, _x: (lambda k=3.0: g * k,))
+    x = Tensor(X, requires_grad=True)
+    f(x).backward(X, create_graph=create_graph)
+    np.testing.assert_array_equal(x.grad.data, 3 * X)
+    f = rule_of(lambda x: 3 * x, lambda g, _y, _x: lambda k=3.0: g * k)
+    assert mg.grad(f)(1.0) == 3.0
+
+
+def test_a_rule_that_asks_which_gradients_are_needed():
+    seen = []
+
+    def rule(g, _y, a, b, *, needed):
+        seen.append(needed)
+        return g * b if needed[0] else None, g * a if needed[1] else None
+
+    f = rule_of(lambda a, b: a * b, rule)
+    y = Tensor(X, requires_grad=True)
+    f(X, y).sum().backward()
+    mg.grad(lambda a: f(a, X).sum())(X)
+    mg.grad(lambda a: mg.grad(lambda b: f(a, b).sum())(X).sum())(X)
+    assert seen == [[False, True], [True, False], [False, True]]
+    np.testing.assert_array_equal(y.grad.data, X)
+
+
+@pytest.mark.parametrize(("forward", "rule", "message"), [
+    (lambda x: x * 2, lambda g, _y, _x: None, r"the rule returned nothing; if the gradient is zero, return \(None,\)"),
+    (lambda x: x * 2, lambda g, _y, _x: g * _x, "reads an argument that it names with a leading underscore"),
+    (lambda x: x * 2, lambda g, _y, _x: g * np.exp(_x), "reads an argument that it names with a leading underscore"),
+    (lambda x: x * 2, lambda g, _y, _x: g * _x.data, "reads an argument that it names with a leading underscore"),
+    (lambda x: x * 2, lambda g, _y, _x: g * _y, "reads an argument that it names with a leading underscore"),
+])  # fmt: skip
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_each_mistake_in_a_rule_has_its_message(forward, rule, message, create_graph):
+    x = Tensor(X, requires_grad=True)
+    y = rule_of(forward, rule)(x)
+    with pytest.raises(BackwardError, match=message):
+        y.backward(X, create_graph=create_graph)
+
+
+def test_too_many_gradients():
+    f = rule_of(lambda x: x * 2, lambda g, _y, _x: (g * 2, g))
+    with pytest.raises(BackwardError, match="the rule gave 2 gradients, and there are 1 arguments"):
+        f(Tensor(X, requires_grad=True)).backward(X, create_graph=True)
+    with pytest.raises(BackwardError, match="the rule gave 2 gradients"), mg.detect_anomaly():
+        f(Tensor(X, requires_grad=True)).backward(X)
+
+
+def test_a_forward_with_two_results():
+    f = rule_of(lambda x: (x // 2, x % 2), lambda g, _y, _x: g)
+    with pytest.raises(TypeError, match="expected an array, got 2 values, and the rule takes no saved="):
+        f(X)
+
+
+def into_g(g, _y, _x):
+    g *= 2
+    return g
+
+
+def into_x(g, _y, x):
+    x += 1
+    return g
+
+
+def into_y(g, y, _x):
+    np.multiply(y, 2, out=y)
+    return g
+
+
+def test_a_rule_that_writes_into_what_it_is_given_is_named_under_detect_anomaly():
+    for rule in (into_g, into_x, into_y):
+        f = rule_of(lambda x: x * 2, rule)
+        with mg.detect_anomaly(), pytest.raises(BackwardError, match="writes into an array that it was given"):
+            f(Tensor(X.copy(), requires_grad=True)).backward(X.copy())
+
+
+def test_a_forward_that_writes_into_its_inputs_is_named_under_detect_anomaly():
+    def doubled(x):
+        x *= 2
+        return x
+
+    f = rule_of(doubled, lambda g, _y, _x: g * 2)
+    with mg.detect_anomaly(), pytest.raises(ValueError, match=r"doubled.*writes into an array"):
+        f(Tensor(X.copy(), requires_grad=True))
+    with mg.detect_anomaly():  # a view of an input stays writable, and relu in place does what its caller asked for
+        t = Tensor(X.copy(), requires_grad=True) * 1.0
+        assert t.reshape(1, 3).data.flags.writeable and mg.relu(t + 0, inplace=True).data.flags.writeable

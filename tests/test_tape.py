@@ -281,6 +281,24 @@ def test_graphs_are_freed_without_the_collector():
     assert nodes() == before
 
 
+@pytest.mark.usefixtures("no_collector")
+def test_double_backward_passes_leave_nothing_behind():
+    x = leaf()
+    before = nodes()
+    for _ in range(1000):
+        x.grad = None
+        (mg.tanh(x) * x).sum().backward(create_graph=True)
+        first, x.grad = x.grad, None
+        (first * first).sum().backward()
+    del first
+    x.grad = None
+    assert nodes() == before
+    y = mg.tanh(x * 1.0).sum()
+    y.backward(create_graph=True)  # x.grad leads to the node of x, and that does not lead back to the Tensor x
+    del x, y
+    assert nodes() == before - 1
+
+
 def test_activations_are_freed_while_walking():
     seen = []
 

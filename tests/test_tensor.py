@@ -2,13 +2,17 @@
 
 import copy
 import math
+import multiprocessing
+import operator
 import operator as op
+import pickle
+import warnings
 
 import numpy as np
 import pytest
 
 import minigraph as mg
-from minigraph import Tensor
+from minigraph import BackwardError, Tensor
 
 A = np.array([[1.0, -2.0, 3.0], [4.5, 5.0, -6.0]])
 B = np.array([2.0, 3.0, 0.5])
@@ -332,3 +336,128 @@ def test_indices_and_reductions_stay_float32():
         x.grad = None
         y.sum().backward()
         assert x.grad.dtype == np.float32
+
+
+# ---------------------------------------------------------------- copies
+
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda t: pickle.loads(pickle.dumps(t)),
+    "old pickle": lambda t: pickle.loads(pickle.dumps(t, protocol=2)),
+}
+
+
+@pytest.mark.parametrize("how", COPIES.values(), ids=COPIES)
+def test_a_copy_of_a_leaf_is_a_fresh_leaf(how):
+    t = leaf(A.copy())
+    (t * t).sum().backward()
+    u = how(t)
+    assert u.requires_grad and u.node is not t.node and u.node.id > t.node.id
+    equal(u.data, A)
+    equal(u.grad.data, 2 * A)
+    (u * 3).sum().backward()
+    equal(u.grad.data, 2 * A + 3)
+    equal(t.grad.data, 2 * A)
+    assert (u.data is t.data) == (how is copy.copy)
+    v = how(Tensor(A))
+    assert not v.requires_grad and v.grad is None
+    model = how({"w": leaf(A), "b": [leaf(B)]}) if how is not copy.copy else {"w": how(leaf(A))}
+    assert model["w"].requires_grad
+
+
+@pytest.mark.parametrize("how", COPIES.values(), ids=COPIES)
+def test_a_copied_leaf_is_from_outside(how):
+    """Its id is of this process and this moment: a transform sees that it is not one of its arguments."""
+    old = pickle.dumps(leaf(A))
+    for make in (lambda: how(leaf(A)), lambda: pickle.loads(old)):
+        t = make()
+        with pytest.raises(BackwardError, match="is not an argument of the transformed function"):
+            mg.grad(lambda x, t=t: (x * t).sum())(A)
+
+
+@pytest.mark.parametrize("how", COPIES.values(), ids=COPIES)
+def test_the_result_of_an_operation_is_not_copied(how):
+    with pytest.raises(TypeError, match=r"this Tensor is the result of multiply in a graph.* t\.detach\(\)"):
+        how(leaf(A) * 2)
+    equal(how((leaf(A) * 2).detach()).data, 2 * A)
+    with pytest.raises(TypeError, match="a Node belongs to the graph of one process"):
+        how(leaf(A).node)
+
+
+def sum_of_squares(t):
+    (t * t).sum().backward()
+    return t
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_leaves_go_to_other_processes_and_back(method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {method}")
+    t = leaf(A)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: the child uses none of them
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            u = pool.apply(sum_of_squares, (t,))
+    equal(u.grad.data, 2 * A)
+    assert t.grad is None and u.node.id > t.node.id
+
+
+# ---------------------------------------------------------------- data and in-place updates
+
+
+def test_data_takes_arrays_that_the_graph_can_live_with():
+    t = leaf(A.copy())
+    t.data -= 0.5
+    t.data = A + 1
+    equal(t.data, A + 1)
+    with pytest.raises(TypeError, match=r"data: expected an ndarray, got Tensor: write t\.data = u\.data"):
+        t.data = Tensor(A)
+    with pytest.raises(TypeError, match="got list"):
+        t.data = [1.0]
+    for wrong in (A[0], A.astype(np.float32)):
+        with pytest.raises(ValueError, match="as the graph has it, got"):
+            t.data = wrong
+    u = Tensor(A)
+    u.data = A[0].astype(np.float32)
+    assert u.shape == A[0].shape
+
+
+def test_the_update_of_a_leaf_says_what_to_write():
+    w = leaf(A.copy())
+    (w * w).sum().backward()
+    with pytest.raises(TypeError, match=r"w\.data -= lr \* w\.grad\.data"):
+        w -= 0.1 * w.grad
+    with pytest.raises(TypeError, match=r"w\.data -= lr \* w\.grad\.data"):
+        w.data -= 0.1 * w.grad
+    for update in (operator.iadd, operator.imul, operator.itruediv):
+        with pytest.raises(TypeError, match="no leaf any more"):
+            update(w, 2.0)
+    w.data -= 0.1 * w.grad.data
+    equal(w.data, A - 0.2 * A)
+
+    def f(x):  # the argument of a transformed function is a leaf too, and has no gradient
+        x += mg.tanh(x)
+        x *= 2
+        x /= 3
+        x -= 1
+        return x.sum()
+
+    np.testing.assert_allclose(mg.grad(f)(A), (2 - np.tanh(A) ** 2) * 2 / 3)
+
+
+def test_masked_arrays_are_refused():
+    masked = np.ma.masked_array([1.0, 2.0, 3.0], [True, False, False])
+    t = leaf([1.0, 2.0, 3.0])
+    for use in (
+        lambda: Tensor(masked), lambda: t * masked, lambda: mg.add(t, masked),
+        lambda: np.add(masked, t), lambda: mg.sum(masked), lambda: mg.where(masked > 1, t, t), lambda: mg.exp(masked),
+        lambda: mg.grad(mg.sum)(masked), lambda: mg.concatenate([masked, t]), lambda: mg.conv2d(masked, t),
+        lambda: mg.cross_entropy(masked, [0]),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match="masked array, whose mask would be lost"):
+            use()
+    with pytest.raises(TypeError, match="an ndarray would lose it"):
+        masked * t

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -172,7 +173,7 @@ def test_the_synthetic_set_is_announced_everywhere(tmp_path, capsys, figures):
     notice = data.SYNTHETIC_NOTICE
     assert output.index(notice) < output.index("epoch  1/1") < output.rindex(notice)
     results = [json.loads((tmp_path / name).read_text()) for name in ("config.json", "summary.json")]
-    for result in (*results, *read_rows(tmp_path), load(tmp_path / "checkpoint.npz")):
+    for result in (*results, *read_rows(tmp_path), load(tmp_path / "checkpoint.npz")["facts"]):
         assert result["dataset"] == "synthetic"
         assert result["notice"] == notice
     assert figures.keys() == {"curves.png", "confusion.png"}
@@ -201,7 +202,8 @@ def test_init_is_given_normalised_training_images_if_it_takes_them(tmp_path, mon
 
     monkeypatch.setattr(airnet, "init", init_narrow)
     assert train(tmp_path, model="airnet", epochs=1) == 0
-    expected, _ = next(iter(data.Loader(SMALL.train_images[:270], SMALL.train_labels[:270], 270)))  # not validation's
+    kept, _ = data.split(SMALL, 30)  # not validation's
+    expected, _ = next(iter(data.Loader(*kept, 270)))
     assert np.array_equal(given[0], expected)
     assert np.array_equal(load(tmp_path / "checkpoint.npz")["state"]["whiten"], airnet.whitening(expected))
 
@@ -264,6 +266,17 @@ def test_draw(tmp_path, capsys):
     assert "matmul" in (tmp_path / "graph.dot").read_text()
     svg = tmp_path / "graph.svg"
     assert svg.is_file() or "Graphviz" in capsys.readouterr().out
+
+
+def test_draw_knows_the_state_of_a_model_by_its_place(tmp_path, capsys):
+    def apply(p, s, images, *, train):
+        return p["w"] * (images - s["mean"]), s
+
+    model = SimpleNamespace(apply=apply)
+    images = [(np.ones((4, 3)), None)]
+    train_cifar.draw_graph(tmp_path / "graph", model, {"w": np.ones(3)}, {"mean": np.ones(3)}, images)
+    dot = (tmp_path / "graph.dot").read_text()
+    assert "params.w" in dot and "state.mean" in dot and "dashed" in dot
 
 
 # ---------------------------------------------------------------- stopped and resumed
@@ -345,7 +358,7 @@ def test_resume_does_not_fall_back_to_another_data_set(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *of: asked.append(of) or dataclasses.replace(SMALL, name="cifar10"))
     train_cifar.main(["--model", "mlp", "--epochs", "1", "--out", str(tmp_path)])
     train_cifar.main(["--resume", str(tmp_path), "--data", "elsewhere"])
-    assert asked == [("auto", None), ("cifar10", "elsewhere")]
+    assert asked == [("auto", None), ("cifar10", str(Path.cwd() / "elsewhere"))]
 
 
 # ---------------------------------------------------------------- bad input
@@ -596,3 +609,45 @@ def test_help_names_every_option(capsys):
         "threads", "microbatch", "out", "resume", "draw", "warmup", "padding", "flip",
     ):  # fmt: skip
         assert f"--{option} " in text
+
+
+def test_a_short_run_warms_up_and_falls(tmp_path, monkeypatch):
+    """A tenth of the run, however short it is: the rate of a run of one epoch falls too."""
+    rates = {}
+    cosine = mg.optim.cosine
+
+    def noted(lr, steps, *, warmup):
+        schedule = cosine(lr, steps, warmup=warmup)
+        rates[steps] = [schedule(step) for step in range(steps)]
+        return schedule
+
+    monkeypatch.setattr(mg.optim, "cosine", noted)
+    for epochs in (1, 2):
+        assert train(tmp_path / str(epochs), epochs=epochs) == 0
+        assert json.loads((tmp_path / str(epochs) / "config.json").read_text())["warmup"] == epochs / 10
+    for steps, rate in rates.items():
+        top = int(np.argmax(rate))
+        assert top <= steps / 5 and rate[-1] < rate[top] / 2
+
+
+def test_a_model_that_returns_logits_alone_is_told_the_contract(tmp_path, capsys, monkeypatch):
+    (tmp_path / "bare.py").write_text(
+        "def init(rng): return {'w': rng.normal(size=(3072, 10)).astype('float32')}, {}\n"
+        "def apply(params, state, x, *, train): return x.reshape(len(x), -1) @ params['w']\n"
+    )
+    monkeypatch.setattr(train_cifar.models, "__path__", [str(tmp_path)])
+    line = refused(capsys, train(tmp_path / "out", model="bare"))
+    assert "models/bare.py: apply should return (logits, state), got ndarray" in line
+
+
+def test_the_directory_of_the_data_is_kept_so_that_it_is_found_from_anywhere(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(data, "load", lambda dataset, directory: given.append(directory) or SMALL)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert train(tmp_path / "out", "--data", "images", epochs=1) == 0
+    monkeypatch.chdir(tmp_path)
+    assert train_cifar.main(["--resume", str(tmp_path / "out")]) == 0
+    assert given == [str(tmp_path / "here" / "images")] * 2
+    assert train(tmp_path / "home", "--data", "~/images", epochs=1) == 0
+    assert given[2] == str(Path.home() / "images")

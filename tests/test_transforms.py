@@ -275,3 +275,14 @@ def test_a_tensor_by_closure_is_refused_not_lost():
 def test_misuse(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda: mg.grad(lambda w: w.sum())(w=X), ValueError, "0 arguments came, and w by name: give by position what"),
+    (lambda: mg.grad(lambda w: w.sum(), argnums="w")(X), TypeError, "argnums should be the numbers of positional"),
+    (lambda: mg.value_and_grad(lambda x: (x.sum(), 3))(X), TypeError, r"; under has_aux=True it returns"),
+    (lambda: mg.hvp(lambda x: (x * x).sum(), (X,), (X,)), TypeError, r"takes x as one argument: write hvp\(f, x, v\)"),
+])  # fmt: skip
+def test_arguments_given_in_the_wrong_way(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -33,14 +33,36 @@ class Dataset:
         )
 
 
-def split(dataset: Dataset, val: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """`(images, labels)` to train on and `(images, labels)` to validate on: the last `val` training examples.
+Part = tuple[np.ndarray, np.ndarray]
 
-    Both parts are views. The same examples are held out whatever the seed of a run, so that runs can be compared. Every
-    Dataset of this package has its training examples in random order. Raises DataError unless 0 <= val < N.
+
+def split(dataset: Dataset, val: int, *, seed: int = 0) -> tuple[Part, Part]:
+    """`(images, labels)` to train on and `(images, labels)` to validate on, `val` of the training examples.
+
+    They are drawn at random, from each class in proportion to its size, so that a data set in the order of its classes
+    is split as well as a mixed one. Both parts keep the order of the examples, and are copies.
+
+    Args:
+        val: how many examples are held out, at least 0 and fewer than there are.
+        seed: of the draw. Runs that are to be compared should hold out the same examples, and so have one seed here.
+
+    Raises DataError for another val or seed.
     """
     images, labels = dataset.train_images, dataset.train_labels
-    if not 0 <= val < len(images):
-        raise DataError(f"split: val is {val}, expected 0 <= val < {len(images)}, the training examples there are")
-    cut = len(images) - val
-    return (images[:cut], labels[:cut]), (images[cut:], labels[cut:])
+    n = len(images)
+    if not isinstance(val, (int, np.integer)) or not 0 <= val < n:
+        raise DataError(f"split: val is {val!r}, expected 0 <= val < {n}, the training examples there are")
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise DataError(f"split: seed is {seed!r}, expected an int from 0")
+    # Every class gives floor(share) examples, and those with the largest rest one more, until there are `val`.
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n)
+    by_class = order[np.argsort(labels[order], kind="stable")]  # the examples of each class together, shuffled in it
+    _, sizes = np.unique(labels, return_counts=True)
+    quotas, rests = np.divmod(sizes * val, n)
+    quotas[np.argsort(-rests, kind="stable")[: val - quotas.sum()]] += 1
+    starts = np.cumsum(sizes) - sizes
+    held_out = np.zeros(n, bool)
+    for start, quota in zip(starts, quotas, strict=True):
+        held_out[by_class[start : start + quota]] = True
+    return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])

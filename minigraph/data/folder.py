@@ -60,7 +60,7 @@ def read_image(path: str | Path, size: int) -> np.ndarray:
     try:
         from PIL import Image, ImageOps
     except ModuleNotFoundError as error:
-        raise DataError("to read images needs Pillow: pip install 'minigraph[train]'") from error
+        raise DataError("to read images needs Pillow: pip install -e '.[train]'") from error
     try:
         with Image.open(path) as image:
             # A JPEG is decoded at a half, a quarter or an eighth of its size if that is enough, which is much faster.

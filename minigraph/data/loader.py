@@ -18,8 +18,10 @@ class Loader:
     reflects that many pixels at each border and crops a random `(H, W)` window; `flip` mirrors
     an image left to right with probability 1/2. The defaults do none of these: for evaluation.
 
-    A batch depends on nothing but `(seed, epoch, batch)`: the loader keeps no random state, and
-    training continues at any position exactly as if it had not stopped.
+    Each pass, `for x, y in loader`, is a new epoch: the first is epoch 0, the next epoch 1, with an
+    order, crops and flips of its own. A batch depends on nothing but `(seed, epoch, batch)`, so
+    `epoch(e)` repeats epoch e exactly, and training continues at any position as if it had not
+    stopped.
 
     Raises DataError when images are not uint8 `(N, H, W, C)` or an argument does not fit them.
     """
@@ -38,7 +40,11 @@ class Loader:
         seed: int = 0,
     ) -> None:
         if images.dtype != np.uint8 or images.ndim != 4 or images.size == 0:
-            raise DataError(f"Loader: expected images uint8 (N, H, W, C), got {images.dtype} {images.shape}")
+            hint = "; floats from 0 to 1 become such by (255 * images).round().astype(np.uint8)"
+            raise DataError(
+                f"Loader: expected images uint8 (N, H, W, C), got {images.dtype} {images.shape}"
+                f"{hint if images.dtype.kind == 'f' else ''}"
+            )
         if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
             raise DataError(f"Loader: expected {len(images)} integer labels, got {labels.dtype} {labels.shape}")
         _, height, width, channels = images.shape
@@ -57,6 +63,7 @@ class Loader:
         self.padding = padding
         self.flip = flip
         self.seed = seed
+        self._passes = 0  # how many `for` loops have begun
         # (v / 255 - mean) / std = v * scale + shift, as rows of H*W*C values: NumPy is slow at
         # broadcasting an axis as short as the channels.
         self._scale = np.tile(1 / (255 * s), height * width)
@@ -78,7 +85,8 @@ class Loader:
         return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return self.epoch(0)
+        self._passes += 1
+        return self.epoch(self._passes - 1)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches `start`, `start + 1`, ... of an epoch (both counted from 0)."""

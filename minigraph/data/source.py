@@ -65,7 +65,7 @@ def find(directory: str | Path | None = None) -> tuple[cifar.Version, Path]:
         import pooch
     except ModuleNotFoundError as error:
         raise DataError(
-            "the download of CIFAR-10 needs pooch: pip install 'minigraph[train]', or pass the directory of the data"
+            "the download of CIFAR-10 needs pooch: pip install -e '.[train]', or pass the directory of the data"
         ) from error
     cache = pooch.os_cache("minigraph")
     return cifar.locate(cache) or (cifar.BINARY, download(cache))

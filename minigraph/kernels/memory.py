@@ -174,7 +174,7 @@ def owned(arrays: list[Any], shared: set[int] | None = None) -> list[np.ndarray]
     Args:
         shared: the ids of arrays that somebody else refers to.
     """
-    seen = shared or set()
+    seen = set(shared or ())
     out = []
     for a in arrays:
         a = np.asarray(a)

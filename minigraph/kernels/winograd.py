@@ -96,7 +96,7 @@ MAX_POINTS = len(POINTS) + 1  # the largest a = m + r - 1, with infinity
 POINT_ONE = POINTS.index(Fraction(1))
 
 # What a band and a call cost beside the entries of the bands, in units of one entry. They were found by trial on the
-# training steps W1 and W2 of benchmarks/.
+# training steps of two networks (W1 and W2 of docs/performance.md).
 BAND_COST, CALL_COST = 64, 128
 MAX_BANDS = 32  # in a call; without a limit, making a plan takes time that grows with the square of the map's side
 SLAB_BYTES = 1 << 21  # of a slab of rows of points, most of which then stays in the second-level cache

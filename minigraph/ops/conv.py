@@ -79,7 +79,7 @@ def _conv2d(
 
 
 @_conv2d.vjp
-def _(g, _y, x, w, _b=None, **geometry):
+def _(g, _y, x, w, _b=None, *, needed, **geometry):
     size, window = x.shape[1:3], w.shape[:2]
     if type(g) is Tensor:  # the gradients will be differentiated in turn
         return (
@@ -87,7 +87,7 @@ def _(g, _y, x, w, _b=None, **geometry):
             lambda: _conv2d_weight_grad(x, g, kernel_size=window, **geometry),
             g,  # the engine sums it over the axes along which b was broadcast
         )
-    return lambda needed: kernel.conv2d_grads(  # all of them in one call, which transforms g once
+    return kernel.conv2d_grads(  # all of them in one call, which transforms g once
         g, x if needed[1] else None, w if needed[0] else None, size, window, **geometry, bias=any(needed[2:])
     )
 

@@ -42,6 +42,19 @@ def matmul(a: ArrayLike, b: ArrayLike):
     return np.matmul(a, b)
 
 
+def _why(a: Any, b: Any) -> str | None:
+    a, b = np.shape(a), np.shape(b)
+    if not a or not b:
+        return f"a product needs at least one axis on both sides, got {a} and {b}: write a * b"
+    rows = b[-2] if len(b) > 1 else b[0]
+    if a[-1] != rows:
+        return f"a {a} has {a[-1]} columns, b {b} has {rows} rows"
+    return f"the leading axes of a {a} and b {b} do not broadcast"
+
+
+matmul.why = _why
+
+
 @matmul.vjp
 def _(g, _y, a, b):  # dA = G B^T, dB = A^T G
     a, b = arrays(a, b)

@@ -34,8 +34,8 @@ def batch_norm(
     """Batch normalisation (Ioffe & Szegedy 2015) over all axes but the last: `(y, mean, var)`, x and y (..., C).
 
     y = scale (x - m) / sqrt(v + eps) + bias. In training, m and v are the mean and variance of the batch. Otherwise
-    they are the running `mean` and `var`. y has the dtype of x. The running statistics keep theirs, but for integers,
-    which take that of x.
+    they are the running `mean` and `var`. y has the dtype of x. The running statistics keep their dtype; integers
+    get the dtype of x.
 
     Args:
         scale, bias: (C,), or None for 1 and 0.
@@ -78,9 +78,9 @@ def _batch_norm(x: Any, scale: Any, bias: Any, *, mean: Any, var: Any, eps: floa
 
 
 @_batch_norm.vjp
-def _(g, _y, x, scale, _bias, *, mean, var, eps=1e-5):
+def _(g, _y, x, scale, _bias, *, mean, var, eps=1e-5, needed):
     # with h = (x - mean) / std:  dx = scale / std (g - mean(g) - h mean(g h)),  dscale = sum(g h),  dbias = sum(g)
-    return lambda needed: kernel.batch_norm_grad(g, x, mean, 1 / np.sqrt(var + eps), scale, needed[0])
+    return kernel.batch_norm_grad(g, x, mean, 1 / np.sqrt(var + eps), scale, needed[0])
 
 
 @_batch_norm.define_composite

@@ -28,7 +28,7 @@ def implements(*functions: Callable[..., Any], positional: int | None = None) ->
     """Decorator: the operation is what these functions of NumPy do when they are given a Tensor.
 
     Args:
-        positional: how many arguments can be given by position, where NumPy has others after them than we have.
+        positional: how many arguments may be given by position, where NumPy's next ones (dtype, out) are not ours.
     """
 
     def register(ours: F) -> F:
@@ -39,7 +39,7 @@ def implements(*functions: Callable[..., Any], positional: int | None = None) ->
     return register
 
 
-# These give bools: there is no gradient to lose.
+# These return bools, so no gradient is lost.
 PREDICATES = {
     np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal, np.isfinite, np.isinf, np.isnan,
     np.signbit, np.logical_and, np.logical_or, np.logical_not, np.logical_xor,
@@ -47,7 +47,7 @@ PREDICATES = {
 
 REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
 
-# Shapes, sizes and positions: read off the arrays, no gradient to lose.
+# These return shapes, sizes or positions, so no gradient is lost.
 CONSTANTS = {
     np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.zeros_like, np.ones_like, np.empty_like,
     np.isclose, np.allclose, np.array_equal, np.count_nonzero, np.nonzero, np.any, np.all,
@@ -74,7 +74,8 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
         raise TypeError(f"np.{name}.{method} is not defined on Tensors: {hint}")
     if "out" in kwargs:
         raise TypeError(
-            f"np.{name}(..., out=array) and in-place operators put no Tensor into an array: write y = np.{name}(...)"
+            f"np.{name}(..., out=array) and in-place operators put no Tensor into an array: write y = np.{name}(...), "
+            f"or give it the Tensor's array, as in w.data -= lr * w.grad.data"
         )
     if ufunc in _OURS:
         if kwargs:

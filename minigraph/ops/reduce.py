@@ -81,8 +81,7 @@ def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
     """The standard deviation, which is the square root of `var`.
 
     Where it is 0, its derivative is taken as 0. Entries that are all equal have a deviation of exactly 0, however their
-    mean is rounded. Second derivatives there are those of the convention: the Hessian of std(x)**2 comes out as 0,
-    where that of var(x) is right.
+    mean is rounded. Second derivatives there are 0 too, also those of std(x) ** 2: write var(x) for it.
     """
     _nonempty("std", x, axis, ddof)
     return _squares(np.std, x, axis, ddof, keepdims)
@@ -185,8 +184,8 @@ def norm(x: ArrayLike, ord: float | None = None, axis: Axis = None, keepdims: bo
         ord: None or 2 for the Euclidean norm (of a matrix: Frobenius), 1 for the sum of |x|, inf for the largest |x|.
 
     Where the Euclidean norm is 0, its derivative is taken as 0, the smallest subgradient. Second derivatives there are
-    those of the convention: the Hessian of norm(x)**2 at 0 comes out as 0, where that of sum(x * x) is right, 2 I. The
-    other norms follow `abs` and `max`. Raises ValueError for another ord.
+    0 too, also those of norm(x) ** 2, whose Hessian in truth is 2 I: write sum(x * x) for it. The other norms follow
+    `abs` and `max`. Raises ValueError for another ord.
     """
     if ord in (None, 2):
         return _norm(x, axis, keepdims)

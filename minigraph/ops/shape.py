@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from operator import index as as_int
 from typing import Any
@@ -129,7 +130,8 @@ def _moveaxis(x: ArrayLike, source: Any, destination: Any) -> Tensor:
 
 def _order(f: Callable[..., Any], x: ArrayLike, *axes: Any) -> tuple[int, ...]:
     """The order in which `f`, one of NumPy's functions, puts the axes of x."""
-    return f(np.empty(range(np.ndim(value(x)))), *axes).shape  # of an empty array whose lengths are the axes' numbers
+    numbered = np.empty(range(np.ndim(value(x))))  # the shape (0, 1, 2, ...), which f puts in the new order
+    return f(numbered, *axes).shape
 
 
 # ---------------------------------------------------------------- joining and splitting
@@ -143,7 +145,7 @@ def _concatenate(axis: int, *xs: Any):
 
 @_concatenate.vjp
 def _(g, _y, _axis, *_xs):
-    axis = _axis % g.ndim
+    axis = operator.index(_axis) % g.ndim
     ends = np.cumsum([x.shape[axis] for x in _xs])
 
     def piece(x: Any, end: int) -> Any:
@@ -154,7 +156,7 @@ def _(g, _y, _axis, *_xs):
 
 @implements(np.concatenate)
 def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0) -> Tensor:
-    """The arrays one after another along an existing axis, their other lengths alike; flattened if axis is None."""
+    """Join arrays along an existing axis; all other lengths must agree. With axis None they are flattened first."""
     _check_sequence("concatenate", arrays)
     if axis is None:
         arrays, axis = [reshape(a, -1) for a in arrays], 0
@@ -307,7 +309,7 @@ def take(x: ArrayLike, indices: ArrayLike, axis: int | None = None) -> Tensor:
 
 @implements(np.take_along_axis)
 def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int) -> Tensor:
-    """`y[i, k] = x[i, indices[i, k]]`, for any axis. But along `axis`, the indices have the shape of x."""
+    """For axis 1: y[i, k] = x[i, indices[i, k]]. On every other axis the indices have the length of x."""
     indices = _integers("take_along_axis", indices)
     shape = np.shape(value(x))
     if len(shape) != indices.ndim or not -len(shape) <= axis < len(shape):
@@ -321,12 +323,16 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int) -> Tensor:
 
 
 def _index(index: Any) -> Any:
-    """`index` with arrays in the place of Tensors and lists."""
+    """`index` with arrays of its own in the place of Tensors, arrays and lists.
+
+    The node keeps the index until the backward pass. The caller may change an array before that, so it is copied.
+    """
     if type(index) is tuple:
         return tuple(_index(i) for i in index)
     if type(index) is list:
         return np.asarray(index) if index else np.zeros(0, np.intp)
-    return value(index)
+    index = value(index)
+    return index.copy() if isinstance(index, np.ndarray) else index
 
 
 def _integers(name: str, indices: Any) -> np.ndarray:

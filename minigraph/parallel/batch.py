@@ -21,7 +21,7 @@ from .threads import Threads
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MOST = 64  # examples in a part, where the caller does not say
+DEFAULT_MICROBATCH = 64  # examples in a part, where the caller does not say
 
 
 def value_and_grad(
@@ -163,4 +163,4 @@ def _sizes(name: str, batch: tuple[Tree, ...], executor: Executor, microbatch: i
         got = {path: shape[0] if shape else "no axis" for path, shape in lengths.items()}
         raise ValueError(f"parallel.{name}: the batch's arrays should have one leading length of at least 1, got {got}")
     ((n,),) = sizes
-    return n, microbatch or min(MOST, -(-n // executor.workers))
+    return n, microbatch or min(DEFAULT_MICROBATCH, -(-n // executor.workers))

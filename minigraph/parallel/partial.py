@@ -18,7 +18,7 @@ class Partial:
     """What is known of one part of a batch, or of several neighbouring parts together.
 
     Attributes:
-        share: of the examples of the batch, between 0 and 1.
+        share: the part of the batch's examples that these are, between 0 and 1.
         loss, aux: trees whose leaves are either `Unchanged`, or the sum of what the parts gave (floating arrays times
             the share of the part).
         grads: the gradients of the parts' losses, each times the share of its part, summed.
@@ -111,7 +111,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _term(x: Any, share: float, path: str) -> Any:
-    """What a leaf of loss or aux contributes to the sum."""
+    """The summand for a leaf of loss or aux: a floating array times its share, a count as it is."""
     if not isinstance(x, Unchanged):
         return x
     a = x.value

@@ -27,7 +27,7 @@ class Checkpoint:
         config: the settings of the run, as a dict of plain values.
         params, state: the model's.
         optimizer: the state of an optimizer of `minigraph.optim`; its entry "step" counts the steps taken.
-        sums: over the epoch so far: images, seconds, and each mean that is noted, times the images.
+        sums: the epoch so far: the number of images, the seconds, and for each noted mean its sum over the images.
         history: one row an epoch, as in metrics.jsonl.
         facts: what else each result of the run should say, for instance the name of the data set.
     """
@@ -52,18 +52,16 @@ class Checkpoint:
     def save(self, path: Path) -> None:
         """Write it to `path`, whole or not at all. Raises CheckpointError."""
         content = {f.name: getattr(self, f.name) for f in fields(self)}
-        serialize.save(path, {**content.pop("facts"), **content})
+        serialize.save(path, content)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
         """Read what `save` wrote. Raises CheckpointError for a file that is missing, damaged or something else."""
         saved = serialize.load(path)
-        names = {f.name for f in fields(cls)} - {"facts"}
+        names = {f.name for f in fields(cls)}
         if not isinstance(saved, dict) or not names <= saved.keys():
             raise CheckpointError(f"{path} is no checkpoint of this version: it is not what a training saves")
-        checkpoint = cls(
-            **{name: saved[name] for name in names}, facts={k: v for k, v in saved.items() if k not in names}
-        )
+        checkpoint = cls(**{name: saved[name] for name in names})
         wrong = checkpoint._wrong_part()
         if wrong:
             raise CheckpointError(f"{path} is no checkpoint of this version: {wrong}")
@@ -81,6 +79,8 @@ class Checkpoint:
         """What a file holds that no training has saved: None if all is well."""
         if not isinstance(self.config, dict):
             return "config is not a dict"
+        if not isinstance(self.facts, dict):
+            return "facts is not a dict"
         if not isinstance(self.optimizer, dict) or "step" not in self.optimizer:
             return "optimizer has no step"
         if not _has_numbers(self.sums, images=int, seconds=float):

@@ -13,4 +13,4 @@ def need(*packages: str) -> None:
     """Raise Stop, naming the first of `packages` that is not installed, before anything is done."""
     for package in packages:
         if find_spec(package) is None:
-            raise Stop(f"{package} is missing: pip install 'minigraph[train]' (in a checkout: -e '.[train]')")
+            raise Stop(f"{package} is missing: pip install -e '.[train]', in the folder of minigraph")

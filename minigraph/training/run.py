@@ -45,8 +45,8 @@ class Run:
     and `now.step`.
 
     Args:
-        directory: for the results. It is made if need be and has to be empty, but for what a run left that died before
-            its first checkpoint. None stands for a new `runs/<time>`.
+        directory: where the results go. It is created if it does not exist, and has to be empty, with one exception:
+            files of a run that was killed before its first checkpoint. None means a new `runs/<time>`.
         resume: go on from the checkpoint in `directory`.
 
     Raises, when it is entered:
@@ -98,9 +98,11 @@ class Run:
     def start(self, config: Settings, params: Any, state: Any, optimizer: Any, **facts: Any) -> Checkpoint:
         """The checkpoint to go on from: one of these initial values or, in a resumed run, the one that was saved.
 
-        The loop reads and sets its `params`, `state` and `optimizer`. `facts` are part of every result of the run
-        (plain values). Raises CheckpointError if the saved one is of another model, and Stop or CheckpointError if
-        the files cannot be written.
+        The loop reads and sets its `params`, `state` and `optimizer`. `facts` are plain values that become part of
+        every result of the run.
+
+        Raises CheckpointError if the saved checkpoint is of another model, and Stop or CheckpointError if the files
+        cannot be written.
         """
         fresh = Checkpoint(asdict(config), params, state, optimizer, facts=facts)
         self._lr = getattr(config, "lr", None)
@@ -120,7 +122,7 @@ class Run:
         return self._now
 
     def epochs(self, loader: data.Loader, n: int) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
-        """The batches of each epoch that is left of `n`, under a progress bar where a person watches.
+        """The batches of each epoch that is still to do, of `n` in all. On a terminal there is a progress bar.
 
         Every batch ends with `note`, every epoch with `end_epoch`. Raises CheckpointError if the position of a resumed
         run does not fit the loader.
@@ -133,14 +135,15 @@ class Run:
                 yield self._batches(loader, epoch)
                 if len(self.now.history) != epoch + 1:
                     raise RuntimeError(f"Run.epochs: end_epoch was not called once at the end of epoch {epoch + 1}")
+            self._interruption.check()  # a signal that came after the last end_epoch
         finally:
             self._interruption.waiting = False
 
     def note(self, images: int, **means: Any) -> None:
         """End a step on so many images; `means` over them (loss=, accuracy=) become means over the epoch.
 
-        Raises Stop if one of them or the parameters are not finite, and Interrupted, with a checkpoint written, after a
-        signal. Then the last good checkpoint stays as it is.
+        Raises Stop if one of them or a parameter is not finite; the last good checkpoint stays as it is. Raises
+        Interrupted after a signal, once a checkpoint is written.
         """
         sums = self.now.sums
         values = {name: float(value) for name, value in means.items()}
@@ -165,6 +168,8 @@ class Run:
         Raises Stop, before anything is written, if a value is not finite, and Interrupted as `note`.
         """
         now = self.now
+        if not now.sums["images"]:
+            raise RuntimeError("Run.end_epoch: no images were noted since the last epoch ended")
         sums = dict(now.sums)
         images, seconds = sums.pop("images"), sums.pop("seconds")
         self._check_finite(more)
@@ -179,7 +184,7 @@ class Run:
         now.history.append(row)
         now.sums = no_sums()
         self.save()
-        write(self._path(METRICS), "".join(json.dumps({**r, **now.facts}) + "\n" for r in now.history).encode())
+        write(self._path(METRICS), "".join(json.dumps({**now.facts, **r}) + "\n" for r in now.history).encode())
         print(describe(row, self._epochs), flush=True)
         self._interruption.check()
 

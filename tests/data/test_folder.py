@@ -174,5 +174,5 @@ def test_bad_arguments(options, message, folder):
 
 def test_pillow_is_named_when_it_is_missing(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
-    with pytest.raises(DataError, match=r"Pillow: pip install 'minigraph\[train\]'"):
+    with pytest.raises(DataError, match=r"Pillow: pip install -e '\.\[train\]'"):
         image_folder(folder)

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -165,13 +168,26 @@ def test_a_batch_is_the_callers_own():
     images, labels = examples()
     kept, kept_labels = images.copy(), labels.copy()
     loader = Loader(images, labels, 16, padding=2, flip=True)
-    expected = list(loader)
-    for x, y in loader:
+    expected = list(loader.epoch(0))
+    for x, y in loader.epoch(0):
         x[:] = 0
         y[:] = 0
     np.testing.assert_array_equal(images, kept)
     np.testing.assert_array_equal(labels, kept_labels)
-    assert_same(loader, expected)
+    assert_same(loader.epoch(0), expected)
+
+
+@pytest.mark.parametrize("again", [lambda x: x, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_each_pass_is_a_new_epoch(again):
+    loader = Loader(*examples(), 16, **AUGMENTED)
+    for epoch in range(3):
+        assert_same(loader, loader.epoch(epoch))
+        loader = again(loader)
+    first, second = (np.concatenate([y for _, y in loader]) for _ in range(2))
+    assert (first != second).any() and set(first) == set(second)
+    plain = Loader(*examples(), 16)  # for evaluation: every pass is the same
+    assert_same(plain, plain.epoch(0))
+    assert_same(plain, plain.epoch(0))
 
 
 def test_images_of_any_memory_layout():
@@ -221,3 +237,9 @@ def test_the_repr_is_one_line_of_what_it_does():
     assert repr(Loader(images, labels, 20)) == "Loader(50 images of 8x8x3, 3 batches of 20)"
     loader = Loader(images, labels, 20, shuffle=True, padding=2, flip=True)
     assert repr(loader) == "Loader(50 images of 8x8x3, 3 batches of 20, shuffle, padding=2, flip)"
+
+
+def test_float_images_are_told_what_to_become():
+    images, labels = examples()
+    with pytest.raises(DataError, match=r"got float64 .*; floats from 0 to 1 become such by \(255 \* images\)"):
+        Loader(images / 255, labels, 16)

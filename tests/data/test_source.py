@@ -201,5 +201,5 @@ def test_a_full_disk_is_an_error(dataset, monkeypatch):
 
 def test_without_pooch_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(DataError, match=r"pip install 'minigraph\[train\]'"):
+    with pytest.raises(DataError, match=r"pip install -e '\.\[train\]'"):
         load()

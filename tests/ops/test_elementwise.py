@@ -290,3 +290,27 @@ def test_relu_in_place_of_what_is_needed():
         mg.relu(h, inplace=True)
     with pytest.raises(ValueError, match="another reference"):
         mg.relu(view, inplace=True)
+
+
+# ---------------------------------------------------------------- quotients and bounds
+
+
+@given(st.floats(-100, 100), st.floats(0.01, 10), st.booleans(), st.integers(-20, 20), st.booleans())
+def test_remainders_quotient_is_the_one_that_the_remainder_belongs_to(a, b, negative, k, multiple):
+    b = -b if negative else b
+    a = k * b if multiple else a  # near a jump, where a / b may round across it
+    y, (da, db) = mg.value_and_grad(mg.remainder, (0, 1))(np.float64(a), np.float64(b))
+    assert da == 1 and db == np.round(db)
+    assert abs(a + db * b - y) <= 4e-14 * (abs(a) + abs(b))  # a - q b is the remainder, and q = -db
+
+
+def test_remainder_at_a_quotient_that_rounds_up():
+    assert mg.grad(lambda b: mg.remainder(1.0, b))(0.1) == -9.0  # 1.0 / 0.1 rounds to 10, but 0.1 fits 9 times
+    assert np.floor_divide(1.0, 0.1) == 9.0
+
+
+@pytest.mark.parametrize("x", [0.0, 1.0, 2.0])
+def test_clip_to_one_number_is_constant(x):
+    for low, high in ((1.0, 1.0), (1.5, 1.0)):
+        gx, gl, gh = mg.grad(mg.clip, (0, 1, 2))(x, low, high)
+        assert (gx, gl, gh) == (0, 0, 1)

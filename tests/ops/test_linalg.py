@@ -1,6 +1,7 @@
 """Products: every broadcast and every subscript, values and gradients; dtypes."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -47,3 +48,45 @@ def test_dtypes_follow_numpy_and_gradients_follow_inputs(data, first, second):
     shape = data.draw(st.sampled_from([(2, 2), (3, 3)]))
     a, b = (np.abs(data.draw(arrays(shape))).astype(t) + t(0.5) for t in (first, second))
     check_dtypes(mg.matmul, a, b)
+
+
+# ---------------------------------------------------------------- labels of length 1
+
+
+@pytest.mark.parametrize(
+    "subscripts", ["i,i", "i,i->i", "ij,jk->ik", "ij,ij->i", "bij,bjk->bik", "ij,j", "i,i,i->", "ij,ji->"]
+)
+@pytest.mark.parametrize("ones", range(8))
+def test_einsum_stretches_labels_of_length_1(subscripts, ones):
+    """Each label has its length or, in some of the operands, 1: NumPy broadcasts, and so do the adjoints."""
+    lengths = dict(zip("bijk", (2, 3, 4, 5), strict=True))
+    rng = np.random.default_rng(0)
+    terms = subscripts.split("->")[0].split(",")
+    operands = [
+        rng.standard_normal([1 if ones >> (n % 3) & 1 and c in "ij" else lengths[c] for c in term])
+        for n, term in enumerate(terms)
+    ]
+    try:
+        expected = np.einsum(subscripts, *operands)
+    except ValueError:
+        return
+    np.testing.assert_allclose(mg.einsum(subscripts, *operands), expected)
+    check_vjp(lambda *xs: mg.einsum(subscripts, *xs), *operands)
+
+
+# ---------------------------------------------------------------- shapes that do not fit
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda t: t @ np.ones((4, 2)), r"matmul.*: a \(2, 3\) has 3 columns, b \(4, 2\) has 4 rows"),
+    (lambda t: np.matmul(t, np.ones(2)), r"a \(2, 3\) has 3 columns, b \(2,\) has 2 rows"),
+    (lambda t: np.ones(3) @ t, r"a \(3,\) has 3 columns, b \(2, 3\) has 2 rows"),
+    (lambda t: t @ 2.0, r"needs at least one axis on both sides, got \(2, 3\) and \(\): write a \* b"),
+    (lambda t: np.ones((2, 1, 2)) @ t[None] @ np.ones((3, 3, 1)), r"leading axes of a \(2, 1, 3\) and b \(3, 3, 1\)"),
+    (lambda t: t + np.ones(2), r"add.*the shapes \(2, 3\), \(2,\) do not broadcast: on axis -1 they have"),
+    (lambda t: np.maximum(np.ones((3, 3)), t), r"on axis -2 they have the lengths 2, 3"),
+    (lambda t: mg.where(np.ones((2, 2)) > 0, t, 0.0), r"where.*do not broadcast: on axis -1"),
+])  # fmt: skip
+def test_shapes_that_do_not_fit_are_told_in_the_users_terms(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(mg.Tensor(np.ones((2, 3)), requires_grad=True))

@@ -162,3 +162,69 @@ def test_float16_has_the_digits_of_float16(f, x):
 def test_one_clear_error(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# ---------------------------------------------------------------- the axis, spelt in every way
+
+
+REDUCTIONS = [mg.sum, mg.mean, mg.var, mg.std, mg.max, mg.min, mg.prod, mg.logsumexp, mg.norm]
+AXES = [0, -1, 1, (0,), (0, -1), (1, 0), np.int64(1), np.array(0), (np.int8(-1),), None]
+
+
+@pytest.mark.parametrize("f", REDUCTIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("axis", AXES, ids=repr)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)], ids=str)
+def test_an_axis_that_the_forward_takes_the_backward_takes(f, axis, shape):
+    x = np.linspace(0.5, 2.0, int(np.prod(shape))).reshape(shape)
+    try:
+        expected = f(x, axis=axis)
+    except (TypeError, ValueError, IndexError):
+        return  # refused before anything is recorded
+    t = mg.Tensor(x, requires_grad=True)
+    y = f(t, axis=axis)
+    np.testing.assert_array_equal(y.data, expected)
+    y.sum().backward()
+    assert t.grad.shape == shape
+    if f in (mg.sum, mg.mean):
+        np.testing.assert_allclose(t.grad.data, np.full(shape, y.size / x.size if f is mg.mean else 1.0))
+
+
+# ---------------------------------------------------------------- many entries of a narrow dtype
+
+ONES = np.ones(70_000, np.float16)  # more than float16's largest number, 65,504
+
+
+def test_counts_and_normalisers_of_float16_do_not_overflow():
+    share = np.float16(1 / 70_000)
+    for f in (mg.max, mg.min, mg.mean):
+        np.testing.assert_array_equal(mg.grad(f)(ONES), np.full(70_000, share))
+    np.testing.assert_allclose(float(mg.norm(ONES)), np.sqrt(70_000), rtol=1e-3)
+    np.testing.assert_allclose(mg.grad(mg.norm)(ONES), 1 / np.sqrt(70_000), rtol=1e-3)
+    np.testing.assert_allclose(float(mg.logsumexp(ONES)), 1 + np.log(70_000), rtol=1e-3)
+    np.testing.assert_allclose(mg.softmax(ONES).astype(np.float64), 1 / 70_000, rtol=0.02)  # a subnormal number
+    np.testing.assert_allclose(mg.log_softmax(ONES).astype(np.float64), -np.log(70_000), rtol=1e-3)
+    np.testing.assert_allclose(float(mg.cross_entropy(ONES[None], [3])), np.log(70_000), rtol=1e-3)
+    assert mg.var(ONES) == 0 and mg.std(ONES) == 0 and not mg.grad(mg.std)(ONES).any()
+    image = ONES[:4096].reshape(1, 64, 64, 1)
+    assert mg.avg_pool(image, 64).item() == 1 and mg.avg_pool(image, 64).dtype == np.float16
+    assert (mg.layer_norm(ONES[None]) == 0).all()
+
+
+# ---------------------------------------------------------------- conventions within rounding
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e10 + 0.1, -7e-20, 1e-300, 0.0])
+@pytest.mark.parametrize("n", [2, 3, 6, 7, 100])
+def test_the_deviation_of_equal_numbers_has_no_derivative(value, n):
+    x = np.full(n, value)
+    assert mg.std(x) <= 4 * np.finfo(float).eps * abs(value)
+    np.testing.assert_array_equal(mg.grad(mg.std)(x), np.zeros(n))
+    np.testing.assert_array_equal(mg.grad(lambda x: mg.std(x, axis=0).sum())(np.stack([x, x]).T), np.zeros((n, 2)))
+    if abs(value) > 1e-100:  # else the squares are 0
+        x[0] *= 1 + 1e-10
+        assert mg.grad(mg.std)(x)[0] != 0
+
+
+def test_a_second_derivative_of_the_norm_at_zero_is_zero():
+    np.testing.assert_array_equal(mg.hessian(lambda x: mg.norm(x) ** 2)(np.zeros(2)), np.zeros((2, 2)))
+    np.testing.assert_allclose(mg.hessian(lambda x: (x * x).sum())(np.zeros(2)), 2 * np.eye(2))

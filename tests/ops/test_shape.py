@@ -129,3 +129,27 @@ def test_a_wrong_call_names_the_operation_called(call, error, message):
 def test_a_reshape_that_does_not_fit():
     with pytest.raises(ValueError, match=r"reshape\(float64 \(2, 5, 5, 3\)"):
         mg.reshape(np.ones((2, 5, 5, 3)), (7, -1))
+
+
+# ---------------------------------------------------------------- what the caller changes afterwards
+
+
+INTS, BOOLS = np.array([0, 2]), np.array([True, False, True])
+
+
+@pytest.mark.parametrize(("index", "f"), [
+    (INTS, lambda x, i: x[i]), (INTS, lambda x, i: x[None][(0, i)]), (BOOLS, lambda x, i: x[i]),
+    (INTS, lambda x, i: mg.take(x, i)), (INTS, lambda x, i: mg.take_along_axis(x, i, 0)),
+    (INTS, lambda x, i: mg.scatter_add(x, i, np.ones(2)) * x), (INTS, lambda x, i: x[mg.Tensor(i)]),
+])  # fmt: skip
+def test_an_index_may_be_changed_before_the_backward_pass(index, f):
+    grads = []
+    for change in (False, True):
+        x, i = mg.Tensor([1.0, 2.0, 4.0], requires_grad=True), index.copy()
+        y = (f(x, i) * 3).sum()
+        if change:
+            i[...] = i[::-1] if i.dtype == bool else 1
+            i[0] = not i[0] if i.dtype == bool else 1
+        y.backward()
+        grads.append(x.grad.data)
+    np.testing.assert_array_equal(*grads)

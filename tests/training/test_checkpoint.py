@@ -27,7 +27,7 @@ def test_round_trip(tmp_path):
     for part in ("params", "state", "optimizer"):
         for a, b in zip(tree.leaves(getattr(before, part)), tree.leaves(getattr(after, part)), strict=True):
             assert a.dtype == b.dtype and np.array_equal(a, b)
-    assert load(tmp_path / "c")["dataset"] == "d"  # facts stand beside the rest
+    assert load(tmp_path / "c")["facts"] == {"dataset": "d"}
 
 
 def test_step_and_repr():

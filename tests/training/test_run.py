@@ -11,7 +11,7 @@ import pytest
 import tqdm
 
 from minigraph.serialize import CheckpointError, save
-from minigraph.training import Interrupted, Run, Stop
+from minigraph.training import Checkpoint, Interrupted, Run, Stop
 from minigraph.training.run import describe
 from training.problem import STEPS, Config, content, loader, train
 
@@ -349,3 +349,35 @@ def test_a_directory_that_cannot_be_made(tmp_path):
         with pytest.raises(OSError, match="file"), Run(directory):
             pass
     assert os.listdir(tmp_path) == ["file"]
+
+
+def one_epoch(run, **facts):
+    now = run.start(Config(), {"w": np.zeros(1)}, {}, {"step": np.array(0)}, **facts)
+    for batches in run.epochs(loader(), 1):
+        for _, y in batches:
+            now.optimizer = {"step": now.optimizer["step"] + 1}
+            run.note(len(y), loss=1.0)
+        run.end_epoch()
+        yield
+
+
+def test_a_signal_after_the_last_epoch_is_not_lost(tmp_path):
+    """The user may still do something inside the loop, such as saving samples."""
+    with pytest.raises(Interrupted), Run(tmp_path / "r") as run:
+        for _ in one_epoch(run):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_an_epoch_without_images_says_so(tmp_path):
+    with Run(tmp_path / "r") as run:
+        run.start(Config(), {"w": np.zeros(1)}, {}, {"step": np.array(0)})
+        with pytest.raises(RuntimeError, match="no images were noted since the last epoch ended"):
+            run.end_epoch()
+
+
+def test_facts_do_not_replace_what_the_run_writes(tmp_path):
+    with Run(tmp_path / "r") as run:
+        list(one_epoch(run, epoch=7, history="h"))
+    (row,) = (json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines())
+    assert row["epoch"] == 1 and row["history"] == "h"
+    assert Checkpoint.load(tmp_path / "r" / "checkpoint.npz").facts == {"epoch": 7, "history": "h"}

@@ -21,8 +21,9 @@ def test_predict_gives_all_results_in_order(n):
 
 
 def test_predict_refuses_a_loader_whose_order_is_not_that_of_its_labels():
-    with pytest.raises(ValueError, match="the loader shuffles"):
-        predict(lambda x: x, loader(5, shuffle=True))
+    for change in ({"shuffle": True}, {"padding": 1}, {"flip": True}):
+        with pytest.raises(ValueError, match="the loader shuffles, crops or flips"):
+            predict(lambda x: x, loader(5, **change))
 
 
 def test_score():
@@ -35,8 +36,15 @@ def test_score():
 
 
 def test_accuracy_refuses_other_lengths():
-    with pytest.raises(ValueError, match="there are 3 rows of logits and 1 labels"):
-        accuracy(np.zeros((3, 2)), np.zeros(1, int))
+    for labels in (np.zeros(1, int), np.zeros((3, 1), int), np.zeros((3, 2), int)):
+        with pytest.raises(ValueError, match=r"expected logits \(N, classes\) and labels \(N,\), got \(3, 2\) and"):
+            accuracy(np.zeros((3, 2)), labels)
+
+
+def test_confusion_refuses_classes_that_there_are_not():
+    for labels, predicted in (([0, 2], [0, 1]), ([0, 1], [0, -1]), ([0, 1], [0]), ([[0], [1]], [0, 1])):
+        with pytest.raises(ValueError, match=r"expected (labels|predicted) to be \(2,\) integers in \[0, 2\)"):
+            confusion(np.array(labels), np.array(predicted), 2)
 
 
 def test_confusion_counts_true_rows_and_predicted_columns():

@@ -274,3 +274,146 @@ def test_a_wrong_adjoint_is_caught(factor):
 def test_adjoint_of_a_function_that_is_not_linear():
     with pytest.raises(GradientMismatch):
         check_adjoint(mg.sin, X)
+
+
+# ---------------------------------------------------------------- every input, and what was compared
+
+
+def test_every_input_is_reported_right_and_wrong():
+    f = with_rule(lambda a, b, c: a * b + c, lambda g, _y, a, b, _c: (g * b, g * a * 1.01, g * 0))
+    with pytest.raises(GradientMismatch) as caught:
+        check_vjp(lambda p, c: f(p["a"], p["b"], c), {"a": X, "b": X + 3}, X)
+    error = caught.value
+    assert [(r.argument, r.verdict) for r in error.inputs] == [
+        ("argument 0 at a", "right"), ("argument 0 at b", "wrong"), ("argument 1", "wrong")
+    ]  # fmt: skip
+    assert [r.rule for r in error.inputs[1:]] == pytest.approx([1.01 * error.inputs[1].slope, 0])
+    assert (error.argument, error.entry, error.rule) == (
+        "argument 0 at b", error.inputs[1].entry, error.inputs[1].rule
+    )  # fmt: skip
+    assert [line.split()[:2] for line in str(error).splitlines()[1:]] == [
+        ["right", "argument"], ["wrong", "argument"], ["wrong", "argument"]
+    ]  # fmt: skip
+
+
+def test_one_input_is_one_line():
+    with pytest.raises(GradientMismatch) as caught:
+        check_vjp(sine(off_at(0, 1)), X)
+    assert len(str(caught.value).splitlines()) == 1
+    assert caught.value.inputs[0].entry == caught.value.entry == (0, 1)
+
+
+def test_every_leaf_of_a_models_loss_is_reported():
+    """A mistake in the last but one layer makes the leaves before it wrong, and those after it not."""
+    rng = np.random.default_rng(2)
+    params = {f"w{i}": rng.standard_normal((6, 6)) / 2 for i in range(5)}
+    bad = with_rule(lambda x: np.tanh(x), lambda g, y, _x: g * (1 - y * y) * 1.001)
+
+    def loss(p):
+        h = LARGE[:8, :6]
+        for i in range(5):
+            h = (bad if i == 2 else mg.tanh)(h @ p[f"w{i}"])
+        return (h * h).sum()
+
+    with pytest.raises(GradientMismatch) as caught:
+        check_vjp(loss, params, order=1)
+    assert [r.verdict for r in caught.value.inputs] == ["wrong"] * 3 + ["right"] * 2
+    assert "random cotangent" not in str(caught.value)  # a loss has one number
+
+
+def test_a_kink_and_an_unsettled_input_are_reported_beside_right_ones():
+    with pytest.raises(KinkError) as caught:
+        check_vjp(lambda a, b: mg.relu(a) + b, np.array([1.0, 0.0]), np.ones(2), order=1)
+    assert [r.verdict for r in caught.value.inputs] == ["kink", "right"]
+    assert "in 1 of 2 numbers" in str(caught.value)
+    f = with_rule(lambda a, b: a % 1.0 + b, lambda g, _y, _a, _b: (g, 2 * g))
+    with pytest.raises(GradientMismatch) as wrong:
+        check_vjp(f, np.array([2.0]), np.ones(1), order=1)
+    assert [r.verdict for r in wrong.value.inputs] == ["unsettled", "wrong"]
+
+
+def test_a_mistake_among_many_kinks_is_found():
+    """Every direction meets a kink; the gradient of the results that have none is compared all the same."""
+    x = LARGE.copy()
+    x[::4] = 0
+    f = with_rule(lambda x: np.maximum(x, 0), lambda g, _y, x: g * (x > 0) * off_at(31, 7)(x))
+    x[31, 7] = 1
+    with pytest.raises(GradientMismatch) as caught:
+        check_vjp(f, x, order=1)
+    assert caught.value.entry == (31, 7)
+
+
+def test_the_result_says_what_was_compared():
+    passed = check_vjp(lambda a, b: mg.sin(a) * mg.sum(b), X, LARGE[:20, :20], order=1)
+    assert [r.sampled for r in passed.inputs] == ["4 of 6 entries, 4 directions", "4 of 400 entries, 4 directions"]
+    assert check_vjp(mg.sin, X).inputs[0].sampled == "every entry"
+    assert len(check_vjp(mg.sin, X).inputs) == 3  # at order 2 the input and the cotangent
+    text = repr(passed)
+    assert f"{passed.calls} calls" in text
+    assert "argument 1 (20, 20): within" in text and "4 of 400 entries, 4 directions" in text
+
+
+def test_the_cost_is_bounded():
+    seen = []
+
+    def f(xs):
+        seen.append(1)
+        return sum(mg.sum(mg.sin(x)) for x in xs)
+
+    passed = check_vjp(f, [LARGE[i] for i in range(40)], order=1)
+    assert passed.inputs[0].sampled == "1 of 50 entries, 1 direction"
+    assert passed.calls <= len(seen) <= passed.calls + 2 < 80 * 68
+
+
+# ---------------------------------------------------------------- what is given is only to be read
+
+
+def overwriting_g(g, _y, x):
+    g *= x
+    return g
+
+
+def overwriting_x(g, _y, x):
+    x *= 2
+    return g * x
+
+
+@pytest.mark.parametrize("rule", [overwriting_g, overwriting_x])
+def test_a_rule_that_writes_into_what_it_is_given_is_told(rule):
+    def half_square(x):
+        return x * x / 2
+
+    with pytest.raises(mg.BackwardError, match=r"half_square[^$]*it writes into an array .* return a new array"):
+        check_vjp(with_rule(half_square, rule), X)
+
+
+def test_a_forward_that_writes_into_what_it_is_given_is_told():
+    def doubled(x):
+        x *= 2
+        return x
+
+    with pytest.raises(ValueError, match=r"doubled\(.*it writes into an array .* return a new array"):
+        check_vjp(with_rule(doubled, lambda g, _y, _x: 2 * g), X)
+
+
+def test_a_function_that_writes_into_what_it_is_given_is_told():
+    def f(x):
+        x.data[0] = 0
+        return x * x
+
+    with pytest.raises(ValueError, match=r"f writes into an array that it was given.*compute a new array"):
+        check_vjp(f, X)
+
+
+def test_a_rule_may_write_over_its_out():
+    """The check also runs rules as the engine does, where a gradient that nothing else needs is overwritten."""
+    overwrote = []
+
+    def rule(g, _y, _x, *, out=None):
+        overwrote.append(out is not None)
+        return 2 * g if out is None else np.multiply(g, 3, out)
+
+    op = with_rule(lambda x: 2 * x, rule)
+    with pytest.raises(GradientMismatch):
+        check_vjp(lambda x: mg.sin(op(mg.sin(x))), X, order=1)
+    assert any(overwrote) and not all(overwrote)
