@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .kernels.norm import column_sums
+from .kernels.precision import total
 
 if TYPE_CHECKING:
     from .tape import Node
@@ -37,7 +38,7 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     axes = tuple(i for i, n in enumerate(g.shape) if i < extra or (shape[i - extra] == 1 and n != 1))
     if type(g) is np.ndarray and g.size and axes == tuple(range(g.ndim - 1)):
         return column_sums(g).reshape(shape)  # a bias's gradient: several times faster than ndarray.sum
-    return g.sum(axes).reshape(shape)
+    return (total(g, axes) if type(g) is np.ndarray else g.sum(axes)).reshape(shape)
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

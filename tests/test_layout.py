@@ -14,7 +14,9 @@ ELSEWHERE: dict[str, str] = {}
 # A test file that mirrors no module of the package -> what it tests.
 OF_MORE_THAN_A_MODULE = {
     "ops/test_table.py": "every operation, by its row of tests/ops/table.py",
+    "ops/test_axes.py": "every operation with an axis, by every spelling of it",
     "ops/test_broadcasting.py": "every operation that broadcasts, beside operands broadcast beforehand",
+    "ops/test_float16.py": "every operation in float16, beside float64",
     "ops/test_mutations.py": "the table itself: each broken rule fails its row",
     "test_interface.py": "the names of the package, and what help and dir show",
     "test_benchmarks.py": "benchmarks/",

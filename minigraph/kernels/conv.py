@@ -37,6 +37,7 @@ from . import winograd
 from .blas import product
 from .memory import empty
 from .norm import add_channels, column_sums
+from .precision import widened
 from .window import NO_PADDING, Padding, Pair, Shape, output_size
 
 ALGORITHMS = ("im2col", "winograd")
@@ -61,8 +62,11 @@ def conv2d(
 
     Raises ValueError if the `algorithm` is unknown or cannot do this case.
     """
+    if x.dtype.char == "e":
+        x, w, bias = widened(x), widened(w), None if bias is None else widened(bias)
+        return conv2d(x, w, stride, padding, dilation, groups, algorithm, bias).astype(np.float16)
     size = output_size(x.shape[1:3], w.shape[:2], stride, padding, dilation)
-    tile = choose(x.dtype, w.shape, size, stride, dilation, groups, algorithm)
+    tile = choose(w.shape, size, stride, dilation, groups, algorithm)
     if tile is not None and 0 not in x.shape[1:3]:
         return winograd.forward(x, w, padding, tile, bias)
     y = empty((x.shape[0], *size, w.shape[3]), x.dtype)
@@ -135,6 +139,12 @@ def conv2d_grads(
     gx needs w, gw needs x, and gb is computed if `bias`. A gradient that is not computed is None. Raises ValueError if
     the `algorithm` is unknown or cannot do this case.
     """
+    if g.dtype.char == "e":
+        x, w = None if x is None else widened(x), None if w is None else widened(w)
+        geometry = (input_size, kernel_size, stride, padding, dilation, groups)
+        grads = conv2d_grads(widened(g), x, w, *geometry, algorithm, bias)
+        gx, gw, gb = (None if a is None else a.astype(np.float16) for a in grads)
+        return gx, gw, gb
     K = g.shape[3]
     if x is not None:
         C = x.shape[3]
@@ -143,7 +153,7 @@ def conv2d_grads(
     else:
         return None, None, column_sums(g) if bias else None
     x_shape, w_shape = (g.shape[0], *input_size, C), (*kernel_size, C // groups, K)
-    tile = choose(g.dtype, w_shape, g.shape[1:3], stride, dilation, groups, algorithm)
+    tile = choose(w_shape, g.shape[1:3], stride, dilation, groups, algorithm)
     if tile is not None and 0 not in input_size:
         return winograd.gradients(g, x, w, x_shape, w_shape, padding, tile, bias)
     gx = gw = gb = None
@@ -201,7 +211,7 @@ def _weight_grad(
     """
     kh, kw, Cg, K = w_shape
     g = np.ascontiguousarray(g)
-    ones = bias and _short_runs(w_shape) and g.dtype.itemsize >= 4  # float16 has too few digits for a sum over a map
+    ones = bias and _short_runs(w_shape)
     gw = np.zeros((groups, kh * kw * Cg + ones, K // groups), g.dtype)
     for n, cols in _im2col(x, w_shape, g.shape[1:3], stride, padding, dilation, groups, ones):
         gw += np.matmul(cols.swapaxes(2, 3), _group_pixels(g[n], cols, groups)).sum(0)
@@ -294,12 +304,12 @@ def _pad(x: np.ndarray, padding: Padding, planar: bool) -> np.ndarray:
 
 @lru_cache(maxsize=1024)
 def choose(
-    dtype: np.dtype, w_shape: Shape, size: Pair, stride: Pair, dilation: Pair, groups: int, algorithm: str | None
+    w_shape: Shape, size: Pair, stride: Pair, dilation: Pair, groups: int, algorithm: str | None
 ) -> Pair | None:
     """The tile (outputs down, outputs across) if this convolution goes to Winograd, None if it goes to im2col.
 
-    w_shape is (kh, kw, C / groups, K) and size (H', W'). float16 only goes to Winograd if the caller says so, because
-    the error is too large. Raises ValueError if the `algorithm` is unknown or cannot do this case.
+    w_shape is (kh, kw, C / groups, K) and size (H', W'). Raises ValueError if the
+    `algorithm` is unknown or cannot do this case.
     """
     if algorithm not in (None, *ALGORITHMS):
         raise ValueError(f"algorithm is one of {ALGORITHMS} or None, got {algorithm!r}")
@@ -313,7 +323,7 @@ def choose(
         able, needs = False, f"kernels of 2 to 4 a side, got {tuple(kernel)}"
     if algorithm == "winograd" and not able:
         raise ValueError(f"algorithm 'winograd' needs {needs}")
-    pays = tuple(kernel) == (3, 3) and min(w_shape[2:]) >= WINOGRAD_CHANNELS and dtype.itemsize >= 4
+    pays = tuple(kernel) == (3, 3) and min(w_shape[2:]) >= WINOGRAD_CHANNELS
     if not able or 0 in size or (algorithm is None and not pays):
         return None
     th, tw = (_tile(n, k) for n, k in zip(size, kernel, strict=True))

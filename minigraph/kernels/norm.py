@@ -15,6 +15,7 @@ import numpy as np
 
 from .blas import divisor
 from .memory import empty
+from .precision import widened
 
 WIDE = 1024  # entries that a wide row has at most, unless there are more channels
 BLOCK_BYTES = 1 << 21
@@ -47,7 +48,7 @@ def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shift = _repeat(mean.astype(x.dtype), wide.shape[1] // channels)
         d = np.subtract(wide, shift, out=empty(wide.shape, x.dtype))
         var = _sums(d, channels, d) / n
-    dtype = _at_least_float32(x.dtype)
+    dtype = np.result_type(x, np.float32)
     return mean.astype(dtype), var.astype(dtype)
 
 
@@ -64,14 +65,14 @@ def batch_norm(
     """
     a = inv_std if scale is None else inv_std * scale
     b = -mean * a if bias is None else bias - mean * a
-    wide = _wide(x)
-    y = empty(wide.shape, x.dtype)
+    wide = _wide(widened(x))
+    y = empty(wide.shape, wide.dtype)
     k = wide.shape[1] // len(a)
     a, b = _repeat(a, k), _repeat(b, k)
     for block in _blocks(wide):
         np.multiply(wide[block], a, out=y[block])
         y[block] += b
-    return y.reshape(x.shape)
+    return y.reshape(x.shape).astype(x.dtype, copy=False)
 
 
 def batch_norm_grad(
@@ -92,6 +93,8 @@ def batch_norm_grad(
     If the mean is more than 4 standard deviations in any channel, x - mean replaces x, and 0 replaces the mean.
     Otherwise the differences above would lose too many digits.
     """
+    dtype = x.dtype
+    g, x = widened(g), widened(x)
     if (mean * mean * inv_std * inv_std > 16).any():
         x, mean = x - mean, np.zeros_like(mean)
     wide, wide_g = _wide(x), _wide(g)
@@ -101,10 +104,9 @@ def batch_norm_grad(
     r = -inv_std * g_scale / n
     s = -g_bias / n - r * mean
     if not need_x:
-        return None, g_scale.astype(x.dtype), g_bias.astype(x.dtype)
+        return None, g_scale.astype(dtype), g_bias.astype(dtype)
     a = inv_std if scale is None else inv_std * scale
-    dtype = _at_least_float32(x.dtype)
-    a, r, s = (_repeat(v.astype(dtype), wide.shape[1] // channels) for v in (a, r, s))
+    a, r, s = (_repeat(v.astype(x.dtype), wide.shape[1] // channels) for v in (a, r, s))
     gx = empty(wide.shape, x.dtype)
     for block in _blocks(wide):
         out = gx[block]
@@ -112,12 +114,13 @@ def batch_norm_grad(
         out += s
         out += wide_g[block]
         out *= a
-    return gx.reshape(x.shape), g_scale.astype(x.dtype), g_bias.astype(x.dtype)
+    return gx.reshape(x.shape).astype(dtype, copy=False), g_scale.astype(dtype), g_bias.astype(dtype)
 
 
 def layer_norm(x: np.ndarray, eps: float) -> np.ndarray:
     """(x - mean) / sqrt(variance + eps), with the mean and the variance of each row: (..., C) -> (..., C)."""
-    y: np.ndarray = np.subtract(x, x.mean(-1, keepdims=True), dtype=_at_least_float32(x.dtype))
+    wide = widened(x)
+    y: np.ndarray = wide - wide.mean(-1, keepdims=True)
     var = np.einsum("...c,...c->...", y, y)[..., None] / x.shape[-1]
     y *= 1 / np.sqrt(var + eps)
     return y.astype(x.dtype, copy=False)
@@ -144,7 +147,7 @@ def _sums(wide: np.ndarray, channels: int, factor: np.ndarray | None = None) -> 
     np.sum(axis=0). With a factor, einsum does it in one pass, without an array for the products.
     """
     length = divisor(len(wide), SUM_ROWS)
-    a = wide.reshape(-1, length, wide.shape[1]).astype(_at_least_float32(wide.dtype), copy=False)
+    a = widened(wide).reshape(-1, length, wide.shape[1])
     sums: np.ndarray = (
         np.ones(length, a.dtype) @ a
         if factor is None
@@ -152,11 +155,6 @@ def _sums(wide: np.ndarray, channels: int, factor: np.ndarray | None = None) -> 
     )
     total: np.ndarray = sums.reshape(-1, channels).sum(0, dtype=np.float64)
     return total
-
-
-def _at_least_float32(dtype: np.dtype) -> np.dtype:
-    """The dtype to sum in: float16 has too few digits for a sum, and its largest number is too small."""
-    return np.result_type(dtype, np.float32)
 
 
 def _blocks(wide: np.ndarray) -> Iterator[slice]:

@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from .memory import empty
+from .precision import widened
 from .special import gate
 from .window import NO_PADDING, Padding, Pair, Shape, output_size
 
@@ -89,12 +90,13 @@ def max_pool_scatter(
             mask = np.equal(index[n], positions, out=empty((kh, kw, *index[n].shape), np.bool_))
             gate(g[n], mask, out=targets[:, :, n])
         return gx
+    dtype, g, gx = gx.dtype, widened(g), widened(gx)
     places = _places(size, window, stride, padding)
     for n in _blocks(gx):
         for k, (out, at) in enumerate(places):
             target = gx[n][at]
             target += gate(g[n][out], index[n][out] == k)
-    return gx
+    return gx.astype(dtype, copy=False)
 
 
 def max_pool_gather(t: np.ndarray, index: np.ndarray, window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
@@ -108,16 +110,14 @@ def max_pool_gather(t: np.ndarray, index: np.ndarray, window: Pair, stride: Pair
 
 def avg_pool(x: np.ndarray, window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
     """The mean of each window, x (N, H, W, C) -> (N, H', W', C). Padding counts as zeros: the divisor is kh * kw."""
-    if x.dtype == np.float16:  # whose sums lose their digits from 2,048 entries on
-        return avg_pool(x.astype(np.float32), window, stride, padding).astype(np.float16)
-    y = np.zeros(_output_shape(x.shape, window, stride, padding), x.dtype)
+    y = widened(np.zeros(_output_shape(x.shape, window, stride, padding), x.dtype))
     places = _places((x.shape[1], x.shape[2]), window, stride, padding)
     for n in _blocks(x):
         for out, at in places:
             target = y[n][out]
             target += x[n][at]
         y[n] *= 1 / len(places)
-    return y
+    return y.astype(x.dtype, copy=False)
 
 
 def avg_pool_adjoint(g: np.ndarray, size: Pair, window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
@@ -126,6 +126,7 @@ def avg_pool_adjoint(g: np.ndarray, size: Pair, window: Pair, stride: Pair, padd
     Each entry of g, divided by kh * kw, is added everywhere in its window.
     """
     places = _places(size, window, stride, padding)
+    dtype, g = g.dtype, widened(g)
     gx = _empty_or_zeros(g, size, window, stride, padding)
     tiles = _tiles(window, stride, padding)
     share = g * np.asarray(1 / len(places), g.dtype)
@@ -136,7 +137,7 @@ def avg_pool_adjoint(g: np.ndarray, size: Pair, window: Pair, stride: Pair, padd
                 target[...] = share[n][out]
             else:
                 target += share[n][out]
-    return gx
+    return gx.astype(dtype, copy=False)
 
 
 def _output_shape(shape: Shape, window: Pair, stride: Pair, padding: Padding) -> Shape:

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from ..kernels import special
 from ..kernels.memory import SMALL, empty, pop_unshared
+from ..kernels.precision import widened
 from ..modes import CHECK, flags
 from ..primitive import primitive
 from ..tape import new_node
@@ -422,6 +423,7 @@ def gelu(x: ArrayLike, approximate: bool = False):
 
 @gelu.vjp
 def _(g, _y, x, approximate=False):
+    g, x = widened(g), widened(x)  # the square of a large float16 is none
     if approximate:  # with t = tanh(u): (1 + t) / 2 + x (1 - t^2) u' / 2
         t = tanh(_C * x * (1 + 0.044715 * x * x))
         du = _C * (1 + 3 * 0.044715 * x * x)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import tree
 from ..fit import sum_to
+from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import arrays, multiply
@@ -121,7 +122,9 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @primitive
 def _einsum(subscripts: str, *operands: Any):
-    return np.einsum(subscripts, *operands, optimize=len(operands) > 1)
+    arrays = [np.asarray(x) for x in operands]
+    y = np.einsum(subscripts, *map(widened, arrays), optimize=len(operands) > 1)
+    return y.astype(np.float16) if np.result_type(*arrays) == np.float16 else y
 
 
 @_einsum.vjp

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
-from .elementwise import as_array, exp, where
-from .reduce import mean, sum, wide_sum
-from .shape import Axis
+from .elementwise import as_array, astype, exp, where
+from .reduce import mean, sum
+from .shape import Axis, axes_of
 
 __all__ = ["cross_entropy", "log_softmax", "mse", "softmax"]
 
@@ -18,27 +19,33 @@ __all__ = ["cross_entropy", "log_softmax", "mse", "softmax"]
 @primitive
 def softmax(x: ArrayLike, axis: Axis = -1):
     """e ** x divided by its sum over `axis`, without overflow."""
-    y = np.exp(x - np.max(x, axis, keepdims=True))
-    y /= wide_sum(y, axis)
-    return y
+    x = np.asarray(x)
+    wide, axes = widened(x), axes_of(axis, x.ndim)
+    y = np.exp(wide - np.max(wide, axes, keepdims=True))
+    y /= np.sum(y, axes, keepdims=True)
+    return y.astype(np.float16) if x.dtype == np.float16 else y
 
 
 @softmax.vjp
 def _(g, y, _x, axis=-1):  # dy_i/dx_j = y_i (delta_ij - y_j)
+    g, y = widened(g), widened(y)
     return y * (g - sum(g * y, axis, keepdims=True))
 
 
 @primitive
 def log_softmax(x: ArrayLike, axis: Axis = -1):
     """The logarithm of softmax, without overflow: x minus its `logsumexp` over `axis`."""
-    y = x - np.max(x, axis, keepdims=True)
-    y -= np.log(wide_sum(np.exp(y), axis))
-    return y
+    x = np.asarray(x)
+    wide, axes = widened(x), axes_of(axis, x.ndim)
+    y = wide - np.max(wide, axes, keepdims=True)
+    y -= np.log(np.sum(np.exp(y), axes, keepdims=True))
+    return y.astype(np.float16) if x.dtype == np.float16 else y
 
 
 @log_softmax.vjp
 def _(g, y, _x, axis=-1):  # dy_i/dx_j = delta_ij - softmax_j
-    return g - exp(y) * sum(g, axis, keepdims=True)
+    g = widened(g)
+    return g - exp(widened(y)) * sum(g, axis, keepdims=True)
 
 
 def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: float = 0.0) -> Tensor:
@@ -58,9 +65,9 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: floa
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing should be in [0, 1], got {label_smoothing}")
     if given.dtype.kind in "iu":
-        q: Any = one_hot(given, shape, x.dtype)
+        q: Any = widened(one_hot(given, shape, x.dtype))
     elif given.dtype.kind == "f" and given.shape == shape:
-        q = labels
+        q = widened(as_array(labels))
     else:
         raise ValueError(
             f"cross_entropy: labels should be ({shape[0]},) integers or {shape} floats, got {given.dtype} {given.shape}"
@@ -73,27 +80,28 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: floa
 @primitive
 def _cross_entropy(x: ArrayLike, q: ArrayLike):
     """The mean over rows of sum_k q_k (logsumexp(x) - x_k). The softmax is saved for the rule."""
+    dtype, x, q = np.asarray(x).dtype, widened(np.asarray(x)), np.asarray(q)
     shifted = x - np.max(x, 1, keepdims=True)
     p = np.exp(shifted)
-    total = wide_sum(p, 1)
+    total = np.sum(p, 1, keepdims=True)
     p /= total
     surprise = np.where(q == 0, 0, np.log(total) - shifted)  # a class with logit -inf costs nothing where q = 0
     loss = np.mean(np.sum(q * surprise, 1))
-    return np.asarray(loss, p.dtype), p
+    return np.asarray(loss, dtype), p
 
 
 @_cross_entropy.vjp
 def _(g, _y, x, q, *, saved):  # d/dx = (p sum_k q_k - q) / N
-    g = g * (1 / len(x))
+    g = widened(g) * (1 / len(x))
     return (
         lambda: g * (saved * np.sum(q, 1, keepdims=True) - q),
-        lambda: -g * log_softmax(x),
+        lambda: -g * log_softmax(widened(x)),
     )
 
 
 @_cross_entropy.define_composite
 def _(x, q):
-    log_p = log_softmax(x)
+    log_p = log_softmax(widened(x))
     return -sum(q * where((value(q) == 0) & np.isneginf(value(log_p)), 0, log_p)) / len(x)
 
 
@@ -118,4 +126,6 @@ def mse(prediction: ArrayLike, target: ArrayLike) -> Tensor:
     if p.shape != t.shape:
         raise ValueError(f"mse: prediction has shape {p.shape}, target {t.shape}; they should be the same")
     difference = p - t
-    return mean(difference * difference)
+    wide = widened(difference)
+    loss = mean(wide * wide)
+    return loss if wide is difference else astype(loss, difference.dtype)

@@ -10,6 +10,7 @@ import numpy as np
 from .. import random
 from ..blame import describe
 from ..kernels import norm as kernel
+from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import Tensor, value
 from .elementwise import as_array, astype, sqrt
@@ -54,7 +55,7 @@ def batch_norm(
     channels = _channels("batch_norm", x, (("scale", scale), ("bias", bias), ("mean", mean), ("var", var)))
     mean, var = (v if v.dtype.kind == "f" else astype(v, x.dtype) for v in (as_array(mean), as_array(var)))
     if not train:
-        a = (1 if scale is None else scale) / sqrt(var + eps)
+        a = (1 if scale is None else scale) / sqrt(widened(var) + eps)
         shift = (0 if bias is None else bias) - mean * a
         y = x * a + shift
         return (y if y.dtype == x.dtype else astype(y, x.dtype)), mean, var
@@ -85,8 +86,10 @@ def _(g, _y, x, scale, _bias, *, mean, var, eps=1e-5, needed):
 @_batch_norm.define_composite
 def _(x, scale, bias, *, mean, var, eps):
     axes = tuple(range(x.ndim - 1))
-    h = (x - mean_of(x, axes)) / sqrt(var_of(x, axes) + eps)
-    return _affine(h, scale, bias)
+    wide = widened(x)
+    h = (wide - mean_of(wide, axes)) / sqrt(var_of(wide, axes) + eps)
+    y = _affine(h, scale, bias)
+    return y if wide is x else astype(y, x.dtype)
 
 
 def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Tensor:
@@ -105,7 +108,8 @@ def _layer_norm(x: Any, *, eps: float = 1e-5):
 
 @_layer_norm.vjp
 def _(g, y, x, *, eps=1e-5):  # (g - mean(g) - y mean(g y)) / std
-    inv_std = 1 / sqrt(var_of(x, -1, keepdims=True) + eps)
+    g, y = widened(g), widened(y)
+    inv_std = 1 / sqrt(var_of(widened(x), -1, keepdims=True) + eps)
     return inv_std * (g - mean_of(g, -1, keepdims=True) - y * mean_of(g * y, -1, keepdims=True))
 
 

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
+from ..kernels.precision import total, widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import abs as absolute
 from .elementwise import exp, where
 from .numpy_api import implements
-from .shape import Axis, broadcast_to, concatenate, flip, reshape, transpose
+from .shape import Axis, axes_of, broadcast_to, concatenate, flip, reshape, transpose
 
 __all__ = ["cumsum", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var"]
 
 
-def reduced(shape: tuple[int, ...], axis: Axis) -> set[int]:
-    """The numbers of the axes that a reduction over `axis` reduces, which is spelt in any way that NumPy takes."""
-    if axis is None or not shape:  # NumPy reduces a 0-d array over axis 0 and -1 too
-        return set(range(len(shape)))
-    return {operator.index(a) % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
-
-
 def kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """`shape` with length 1 along the axes that are reduced."""
-    axes = reduced(shape, axis)
+    axes = axes_of(axis, len(shape))
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
-
-
-def left(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
-    """`shape` without the axes that are reduced."""
-    axes = reduced(shape, axis)
-    return tuple(n for i, n in enumerate(shape) if i not in axes)
 
 
 def spread(g: Any, shape: tuple[int, ...], axis: Axis) -> Any:
@@ -52,7 +38,8 @@ def count(shape: tuple[int, ...], axis: Axis) -> int:
 @primitive
 def sum(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """The sum over `axis`."""
-    return np.sum(x, axis, keepdims=keepdims)
+    x = np.asarray(x)
+    return total(x, axes_of(axis, x.ndim), keepdims)
 
 
 @sum.vjp
@@ -64,13 +51,14 @@ def _(g, _y, _x, axis=None, keepdims=False):
 @primitive
 def mean(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """The mean over `axis`. Raises ValueError where there is nothing to average."""
+    x = np.asarray(x)
     _nonempty("mean", x, axis)
-    return np.mean(np.asarray(x), axis, keepdims=keepdims)
+    return np.mean(x, axes_of(axis, x.ndim), keepdims=keepdims)  # NumPy adds float16 up in float32
 
 
 @mean.vjp
 def _(g, _y, _x, axis=None, keepdims=False):
-    return spread(g * (1 / count(_x.shape, axis)), _x.shape, axis)  # not g / n: n could overflow in float16
+    return spread(widened(g) * (1 / count(_x.shape, axis)), _x.shape, axis)  # in float16, n or 1 / n may be no number
 
 
 @implements(np.var, positional=2)
@@ -82,17 +70,18 @@ def var(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
 
 
 @var.vjp
-def _(g, _y, x, axis=None, ddof=0, keepdims=False):  # 2 (x - mean) / (n - ddof)
-    centred = x - mean(x, axis, keepdims=True)
-    return spread(g * (2 / (count(x.shape, axis) - ddof)), x.shape, axis) * centred
+def _(g, y, x, axis=None, ddof=0, keepdims=False):  # 2 (x - mean) / (n - ddof)
+    centred = _centred(widened(x), axis, np.sqrt(value(y)))
+    return spread(widened(g) * (2 / (count(x.shape, axis) - ddof)), x.shape, axis) * centred
 
 
 @implements(np.std, positional=2)
 @primitive
 def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
-    """The standard deviation, which is the square root of `var`. Where it is 0, its derivative is taken as 0.
+    """The standard deviation, which is the square root of `var`.
 
-    Entries that are all equal count as such. Their mean is rounded, so their computed deviation may be a bit above 0.
+    Where it is 0, its derivative is taken as 0. Entries that are all equal have a deviation of exactly 0, however their
+    mean is rounded. Second derivatives there are 0 too, also those of std(x) ** 2: write var(x) for it.
     """
     _nonempty("std", x, axis, ddof)
     return _squares(np.std, x, axis, ddof, keepdims)
@@ -100,17 +89,17 @@ def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
 
 @std.vjp
 def _(g, y, x, axis=None, ddof=0, keepdims=False):  # (x - mean) / ((n - ddof) std)
-    v = value(x)
-    flat = (np.max(v, axis, keepdims=keepdims) == np.min(v, axis, keepdims=keepdims)) | (value(y) == 0)
-    scale = where(flat, 0, g / where(flat, 1, y)) * (1 / (count(x.shape, axis) - ddof))
-    return spread(scale, x.shape, axis) * (x - mean(x, axis, keepdims=True))
+    flat = value(y) == 0
+    unit = _centred(widened(x), axis, value(y)) / spread(widened(where(flat, 1, y)), x.shape, axis)
+    scale = where(flat, 0, widened(g)) * (1 / (count(x.shape, axis) - ddof))
+    return spread(scale, x.shape, axis) * unit
 
 
 @implements(np.max, positional=2)
 @primitive
 def max(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
-    """The maximum over `axis`, NaN where an entry is NaN. Entries that tie share the gradient equally."""
-    return np.max(x, axis, keepdims=keepdims)
+    """The maximum over `axis`, NaN where an entry is NaN. Entries equal to it, to the last bit, share the gradient."""
+    return np.max(x, axes_of(axis, np.ndim(x)), keepdims=keepdims)
 
 
 @max.vjp
@@ -121,8 +110,8 @@ def _(g, y, x, axis=None, keepdims=False):
 @implements(np.min, positional=2)
 @primitive
 def min(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
-    """The minimum over `axis`, NaN where an entry is NaN. Entries that tie share the gradient equally."""
-    return np.min(x, axis, keepdims=keepdims)
+    """The minimum over `axis`, NaN where an entry is NaN. Entries equal to it, to the last bit, share the gradient."""
+    return np.min(x, axes_of(axis, np.ndim(x)), keepdims=keepdims)
 
 
 @min.vjp
@@ -133,16 +122,15 @@ def _(g, y, x, axis=None, keepdims=False):
 def _shares(x: np.ndarray, y: np.ndarray, axis: Axis) -> np.ndarray:
     """1 / (number of entries equal to y) where x equals y, 0 elsewhere; a NaN counts as equal to NaN."""
     y = np.reshape(y, kept(x.shape, axis))
-    equal = (x == y) | (np.isnan(x) & np.isnan(y))
-    wide = np.result_type(x.dtype, np.float32)  # in float16 a count of ties could overflow
-    return (equal / np.sum(equal, axis, keepdims=True, dtype=wide)).astype(x.dtype)
+    equal = widened(((x == y) | (np.isnan(x) & np.isnan(y))).astype(x.dtype))
+    return equal / np.sum(equal, axes_of(axis, x.ndim), keepdims=True)
 
 
 @implements(np.prod, positional=2)
 def prod(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product over `axis`. It is a tree of multiplications, so a zero among the factors needs no special case."""
     shape = np.shape(x)
-    axes = normalize_axis_tuple(range(len(shape)) if axis is None else axis, len(shape), "prod: axis")
+    axes = axes_of(axis, len(shape))
     rest = [i for i in range(len(shape)) if i not in axes]
     left = tuple(shape[i] for i in rest)
     y = reshape(transpose(x, (*rest, *axes)), (*left, count(shape, axis)))
@@ -158,16 +146,19 @@ def prod(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 @primitive
 def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """log(sum(e ** x)), without overflow. Where every entry is -inf the result is -inf, with derivative 0."""
-    top = np.max(x, axis, keepdims=True, initial=-np.inf)
-    top = np.where(np.isfinite(top), top, 0).astype(np.asarray(x).dtype)
-    total = wide_sum(np.exp(x - top), axis)
+    wide, dtype, axes = widened(np.asarray(x)), np.asarray(x).dtype, axes_of(axis, np.ndim(x))
+    top = np.max(wide, axes, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0).astype(wide.dtype)
     with np.errstate(divide="ignore"):
-        y = (np.log(total) + top).astype(top.dtype, copy=False)
-    return y if keepdims else y.reshape(left(np.shape(x), axis))
+        y = np.log(np.sum(np.exp(wide - top), axes, keepdims=True)) + top
+    return (y if keepdims else np.squeeze(y, axes)).astype(dtype, copy=False)
 
 
 @logsumexp.vjp
 def _(g, y, x, axis=None, keepdims=False):  # e^x / sum e^x
+    if x.dtype == np.float16:  # e^(x - y) needs more digits than y has
+        x = widened(x)
+        y = logsumexp(x, axis, keepdims)
     y = where(np.isneginf(value(y)), 0, y)
     return spread(g, x.shape, axis) * exp(x - spread(y, x.shape, axis))
 
@@ -176,7 +167,8 @@ def _(g, y, x, axis=None, keepdims=False):  # e^x / sum e^x
 @primitive
 def cumsum(x: ArrayLike, axis: int | None = None):
     """The running sum along `axis` (an int), or over the flattened array."""
-    return np.cumsum(np.asarray(x), axis)
+    x = np.asarray(x)
+    return np.cumsum(widened(x), axis).astype(x.dtype, copy=False) if x.dtype.kind == "f" else np.cumsum(x, axis)
 
 
 @cumsum.vjp
@@ -191,9 +183,9 @@ def norm(x: ArrayLike, ord: float | None = None, axis: Axis = None, keepdims: bo
     Args:
         ord: None or 2 for the Euclidean norm (of a matrix: Frobenius), 1 for the sum of |x|, inf for the largest |x|.
 
-    Where the Euclidean norm is 0, its derivative is taken as 0, the smallest subgradient. The second derivative is then
-    0 too, also that of norm(x) ** 2, which in truth is 2: write (x * x).sum() for it. The other norms follow `abs` and
-    `max`. Raises ValueError for another ord.
+    Where the Euclidean norm is 0, its derivative is taken as 0, the smallest subgradient. Second derivatives there are
+    0 too, also those of norm(x) ** 2, whose Hessian in truth is 2 I: write sum(x * x) for it. The other norms follow
+    `abs` and `max`. Raises ValueError for another ord.
     """
     if ord in (None, 2):
         return _norm(x, axis, keepdims)
@@ -215,28 +207,51 @@ def _numpy_norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = Fals
 @primitive
 def _norm(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """The Euclidean norm. x is divided by its largest entry first, so that squares neither overflow nor vanish."""
-    top = np.max(np.abs(x), axis, keepdims=True, initial=0)
-    safe = np.where((top > 0) & np.isfinite(top), top, 1).astype(np.asarray(x).dtype)
-    y = (safe * np.sqrt(wide_sum(np.square(x / safe), axis))).astype(safe.dtype, copy=False)
-    return y if keepdims else y.reshape(left(np.shape(x), axis))
+    wide, dtype, axes = widened(np.asarray(x)), np.asarray(x).dtype, axes_of(axis, np.ndim(x))
+    top = np.max(np.abs(wide), axes, keepdims=True, initial=0)
+    safe = np.where((top > 0) & np.isfinite(top), top, 1).astype(wide.dtype)
+    y = safe * np.sqrt(np.sum(np.square(wide / safe), axes, keepdims=True))
+    return (y if keepdims else np.squeeze(y, axes)).astype(dtype, copy=False)
 
 
 @_norm.vjp
 def _(g, y, x, axis=None, keepdims=False):  # x / |x|
     zero = value(y) == 0
-    return spread(where(zero, 0, g / where(zero, 1, y)), x.shape, axis) * x
+    unit = widened(x) / spread(widened(where(zero, 1, y)), x.shape, axis)  # g / y would overflow where y is tiny
+    return spread(where(zero, 0, g), x.shape, axis) * unit
 
 
-def wide_sum(x: np.ndarray, axis: Axis) -> Any:
-    """The sum over `axis`, kept as length 1; of float16 in float32, where it neither overflows nor loses its digits."""
-    return np.sum(x, axis, keepdims=True, dtype=np.float32 if x.dtype == np.float16 else None)
-
-
-def _squares(f, x, axis, ddof, keepdims):
-    """np.var or np.std. float16 is computed in float32, where the squares do not overflow."""
+def _squares(f: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> np.ndarray:
+    """np.var or np.std, with exact zeros where all entries are equal."""
     x = np.asarray(x)
-    y = f(x, axis, ddof=ddof, keepdims=keepdims, dtype=np.float32 if x.dtype == np.float16 else None)
-    return y.astype(np.float16) if x.dtype == np.float16 else y
+    wide, axes = widened(x), axes_of(axis, x.ndim)
+    mean = np.mean(wide, axes, keepdims=True)
+    y = f(wide, axes, ddof=ddof, keepdims=keepdims, mean=mean)
+    if _is_rounding(np.sqrt(y) if f is np.var else y, mean):
+        y = f(wide - _first(wide, axes), axes, ddof=ddof, keepdims=keepdims)
+    return y.astype(x.dtype, copy=False) if x.dtype.kind == "f" else y
+
+
+def _centred(x: Any, axis: Axis, std: np.ndarray) -> Any:
+    """x less its mean over `axis`, so that its sum is 0 to the digits of its own, not of x."""
+    m = mean(x, axis, keepdims=True)
+    if not _is_rounding(std, value(m)):
+        return x - m
+    x = x - _first(value(x), axes_of(axis, x.ndim))
+    return x - mean(x, axis, keepdims=True)
+
+
+def _is_rounding(std: np.ndarray, mean: np.ndarray) -> bool:
+    """Whether some deviation is so small that the rounding of its mean, which is about eps |mean|, shows in it.
+
+    The limit is sqrt(eps) |mean|. Of numbers that are so close to one another, the differences are exact.
+    """
+    return bool((std.reshape(mean.shape) < np.sqrt(np.finfo(mean.dtype).eps) * np.abs(mean)).any())
+
+
+def _first(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The first entry of x along `axes`, with length 1 there."""
+    return x[tuple(slice(0, 1) if i in axes else slice(None) for i in range(x.ndim))]
 
 
 def _nonempty(name: str, x: Any, axis: Axis, ddof: int = 0) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from operator import index as as_int
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..fit import sum_to
 from ..kernels import scatter as kernel
@@ -21,6 +23,22 @@ __all__ = [
 
 Axis = int | tuple[int, ...] | None
 Shape = int | Sequence[int]
+
+
+def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
+    """The axes that `axis` names in an array of `ndim` axes, counted from 0: forwards and rules both read it so.
+
+    `axis` is an int, of Python or NumPy or an array without axes, a sequence of them, or None for all axes. As in
+    NumPy, 0 and -1 name no axis of an array that has none. Raises ValueError for an axis that is out of range or named
+    twice, TypeError for one that is no int.
+    """
+    if axis is None:
+        return tuple(range(ndim))
+    if type(axis) is int and -ndim <= axis < ndim:
+        return (axis % ndim,)
+    if np.ndim(axis):
+        return normalize_axis_tuple([as_int(a) for a in axis], ndim)
+    return () if not ndim and as_int(axis) in (0, -1) else normalize_axis_tuple(as_int(axis), ndim)
 
 
 @implements(np.reshape)
@@ -44,7 +62,7 @@ def transpose(x: ArrayLike, axes: Sequence[int] | None = None):
 
 @transpose.vjp
 def _(g, _y, _x, axes=None):
-    return transpose(g, None if axes is None else [*map(int, np.argsort([a % _x.ndim for a in axes]))])
+    return transpose(g, None if axes is None else np.argsort(axes_of(axes, _x.ndim)).tolist())
 
 
 @implements(np.broadcast_to)

@@ -68,6 +68,64 @@ def test_second_derivatives_are_finite_where_everything_is_zero(f):
     assert np.isfinite(mg.hessian(f)(np.zeros(3))).all()
 
 
+# Numbers whose mean is rounded, and others. A convention at exact values has to say what holds a rounding away.
+CONSTANTS = [0.1, 1 / 3, -7.7, 1e15, 3e-39, 123456.789, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 7, 100, 1000, 12_345])
+def test_equal_entries_have_no_deviation(n, dtype):
+    """The value and the gradient are exactly 0, also beside entries that differ."""
+    for c in CONSTANTS:
+        with np.errstate(over="ignore"):
+            x = np.full(n, c, dtype)
+        if np.isfinite(x).all():
+            for f in (mg.std, mg.var):
+                assert f(x) == 0
+                assert not mg.grad(f)(x).any()
+                both = np.stack([x, (np.arange(n) % 7).astype(dtype)], 1)
+                grads = mg.grad(lambda x, f=f: mg.sum(f(x, 0)))(both)
+                assert f(both, 0)[0] == 0 and not grads[:, 0].any()
+                assert n == 1 or grads[:, 1].any()
+
+
+@pytest.mark.parametrize("c", [0.1, -7.7, 1e15, 1000.0, 1.0])
+@pytest.mark.parametrize("steps", [(0, 1), (0, 0, 1), (5, 3, 0, 1, 1), (0, 1, -1), (1000, 0, 30)])
+def test_the_deviation_of_entries_that_differ_by_a_rounding(c, steps):
+    """It has all its digits, and so has its gradient, whose sum is 0."""
+    c = np.float32(c)
+    x = c + np.array(steps, np.float32) * np.spacing(c)
+    exact = x.astype(float) - x[0].astype(float)
+    for f in (mg.std, mg.var):
+        np.testing.assert_allclose(f(x), f(exact), rtol=1e-6)
+        want = mg.grad(f)(exact)
+        np.testing.assert_allclose(mg.grad(f)(x), want, rtol=0, atol=2e-6 * np.abs(want).max())
+
+
+def test_the_norm_next_to_zero():
+    """One step away from 0, where the gradient is 0, it is the unit vector."""
+    for dtype in (np.float16, np.float32, np.float64):
+        tiny = np.nextafter(dtype(0), dtype(1))
+        assert mg.grad(mg.norm)(np.array([tiny, 0], dtype)).tolist() == [1, 0]
+        assert mg.grad(mg.norm)(np.zeros(2, dtype)).tolist() == [0, 0]
+
+
+def test_second_derivatives_where_the_first_is_a_convention():
+    """As the docstrings say: 0, and right in the form that has no kink."""
+    zero = np.zeros(2)
+    np.testing.assert_array_equal(mg.hessian(lambda x: mg.norm(x) ** 2)(zero), np.zeros((2, 2)))
+    np.testing.assert_array_equal(mg.hessian(lambda x: mg.sum(x * x))(zero), 2 * np.eye(2))
+    np.testing.assert_array_equal(mg.hessian(lambda x: mg.std(x) ** 2)(zero + 0.1), np.zeros((2, 2)))
+    np.testing.assert_allclose(mg.hessian(mg.var)(zero + 0.1), [[0.5, -0.5], [-0.5, 0.5]])
+
+
+def test_entries_a_rounding_apart_do_not_tie():
+    above = np.nextafter(1.0, 2)
+    assert gradient(mg.max, [1.0, above, 1.0]) == [[0, 1, 0]]
+    assert gradient(mg.min, [1.0, above, 1.0]) == [[0.5, 0, 0.5]]
+    assert gradient(mg.maximum, [1.0], [above]) == [[0], [1]]
+
+
 def test_logsumexp_of_minus_infinity():
     assert gradient(mg.logsumexp, [-np.inf, -np.inf]) == [[0, 0]]
     assert gradient(mg.logsumexp, [-np.inf, 0.0]) == [[0, 1]]
