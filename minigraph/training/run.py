@@ -129,6 +129,8 @@ class Run:
         """
         self._check_position(loader, n)
         self._epochs = n
+        if len(self.now.history) == n:
+            print(f"{self.directory}: all {n} epochs are done already", flush=True)
         self._interruption.waiting = True
         try:
             for epoch in range(len(self.now.history), n):

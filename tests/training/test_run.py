@@ -381,3 +381,10 @@ def test_facts_do_not_replace_what_the_run_writes(tmp_path):
     (row,) = (json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines())
     assert row["epoch"] == 1 and row["history"] == "h"
     assert Checkpoint.load(tmp_path / "r" / "checkpoint.npz").facts == {"epoch": 7, "history": "h"}
+
+
+def test_a_finished_run_that_is_resumed_says_so(whole, capsys):
+    capsys.readouterr()
+    with Run(whole, resume=True) as run:
+        train(Config(), run)
+    assert f"{whole}: all 3 epochs are done already\n" in capsys.readouterr().out
