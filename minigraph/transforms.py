@@ -162,7 +162,7 @@ def jvp(f: Function, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tup
 
 
 def hvp(f: Function, x: Any, v: Any) -> Any:
-    """The Hessian of the scalar function `f` at the tree `x`, times the tree `v`: the gradient of <grad f(x), v>."""
+    """The Hessian of the scalar function `f` at the tree `x`, times the tree `v`: the gradient of `<grad f(x), v>`."""
     try:
         _, pullback = vjp(grad(f), x)
     except TypeError as error:

@@ -62,7 +62,9 @@ def check_fits(name: str, size: Pair, window: Pair, stride: Pair, padding: Paddi
     """Raise ValueError if no window, of this extent, fits the padded map."""
     if 0 in output_size(size, window, stride, padding):
         padded = (size[0] + sum(padding[0]), size[1] + sum(padding[1]))
-        raise ValueError(f"{name}: the window {window} is larger than the padded map {padded}")
+        raise ValueError(
+            f"{name}: the window {window} is larger than the padded map {padded} (x is NHWC, weights are HWIO)"
+        )
 
 
 def check_map(name: str, x: Any) -> None:

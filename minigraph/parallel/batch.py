@@ -161,6 +161,9 @@ def _sizes(name: str, batch: tuple[Tree, ...], executor: Executor, microbatch: i
     sizes = set(lengths.values())
     if len(sizes) != 1 or sizes <= {(), (0,)}:
         got = {path: shape[0] if shape else "no axis" for path, shape in lengths.items()}
-        raise ValueError(f"parallel.{name}: the batch's arrays should have one leading length of at least 1, got {got}")
+        raise ValueError(
+            f"parallel.{name}: the batch's arrays should have one leading length of at least 1, got {got}; what is no "
+            "batch, such as a model's state, goes into the function by a closure"
+        )
     ((n,),) = sizes
     return n, microbatch or min(DEFAULT_MICROBATCH, -(-n // executor.workers))

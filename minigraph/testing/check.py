@@ -187,7 +187,7 @@ def check_vjp(f: Callable[..., Any], *args: Any, order: int = 2, rtol: float = 1
 
 
 def check_adjoint(f: Callable[..., Any], *args: Any, rtol: float = 1e-12, seed: int = 0) -> None:
-    """Check the gradient of a linear or affine function by the identity <w, f(v) - f(0)> = <pullback(w), v>.
+    """Check the gradient of a linear or affine function by the identity `<w, f(v) - f(0)> = <pullback(w), v>`.
 
     It holds up to rounding, so this check is far more exact than finite differences.
 
@@ -239,7 +239,10 @@ def _of_leaves(what: str, f: Callable[..., Any], args: tuple[Any, ...]) -> tuple
         names.append(name)
         places.append(place)
     if not xs:
-        raise TypeError(f"{what}: expected a floating array among the arguments, got {[describe(a) for a in args]}")
+        raise TypeError(
+            f"{what}: expected a floating array among the arguments, got {[describe(a) for a in args]}; "
+            "a Python number is a constant, np.array(number) is not"
+        )
 
     def of_leaves(*inputs: Any) -> list[Any]:
         filled = [*all_leaves]
