@@ -81,8 +81,9 @@ class Threads:
 
         with _one_blas_thread():
             contexts = [contextvars.copy_context() for _ in range(min(self.workers, n))]
-            futures = [_pool(self.workers).submit(c.run, work) for c in contexts[1:]]
+            futures: list[Any] = []
             try:
+                _submit([functools.partial(c.run, work) for c in contexts[1:]], futures)
                 contexts[0].run(work)
                 # Where this is itself a thread of the pool, the pool may have no thread left to start a future with.
                 # There is nothing left to do for it, so it is cancelled instead of waited for.
@@ -95,12 +96,52 @@ class Threads:
             raise errors[min(errors)]
 
 
-@functools.cache
-def _pool(threads: int) -> Any:
-    """The threads beside the calling one. They are kept, since starting them takes longer than a small step."""
+class _State:
+    """What the calls of this process share: the threads beside the calling ones, and whose turn it is."""
+
+    def __init__(self) -> None:
+        self.pool: Any = None
+        self.size = 0  # the most threads that the pool may have
+        self.pool_lock = threading.Lock()
+        self.turn = threading.Lock()
+        self.limit: Any = None  # what holds BLAS to one thread, while something does
+
+
+_state = _State()
+_inside: contextvars.ContextVar[bool] = contextvars.ContextVar("minigraph_parallel", default=False)
+
+
+def _submit(tasks: list[Callable[[], None]], futures: list[Any]) -> None:
+    """Start the tasks on threads of the pool, which is kept since starting threads takes longer than a small step.
+
+    There is one pool. Where more threads are asked for than it has, a larger one takes its place, and the threads of
+    the old one end. The `futures` are appended as they are made.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
-    return ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="minigraph")
+    state = _state
+    with state.pool_lock:  # a call from another thread must not replace the pool in between
+        if len(tasks) > state.size:
+            if state.pool is not None:
+                state.pool.shutdown(wait=False)  # after what it has been given
+            state.pool, state.size = ThreadPoolExecutor(len(tasks), thread_name_prefix="minigraph"), len(tasks)
+        for task in tasks:
+            futures.append(state.pool.submit(task))
+
+
+def _after_fork() -> None:
+    """Start afresh in a forked child, which has none of the pool's threads, and where a lock that was held stays so.
+
+    If another thread of the parent held BLAS to one thread, the child frees it.
+    """
+    global _state
+    limit, _state = _state.limit, _State()
+    if limit is not None and not _inside.get():
+        limit.restore_original_limits()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @functools.cache
@@ -110,22 +151,20 @@ def _blas() -> Any:
     return ThreadpoolController()
 
 
-_turn = threading.Lock()
-_inside: contextvars.ContextVar[bool] = contextvars.ContextVar("minigraph_parallel", default=False)
-
-
 @contextmanager
 def _one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread. A call from another thread waits for its turn; one inside of this does not."""
     if _inside.get():
         yield
         return
-    with _turn, _blas().limit(limits=1, user_api="blas"):
+    state = _state
+    with state.turn, _blas().limit(limits=1, user_api="blas") as state.limit:
         token = _inside.set(True)
         try:
             yield
         finally:
             _inside.reset(token)
+            state.limit = None
 
 
 def available_cores() -> int:
@@ -140,17 +179,33 @@ def available_cores() -> int:
     return cores
 
 
-def _quotas() -> Iterator[tuple[int, int]]:
-    """The CPU quotas of Linux's control groups, version 2 and 1: (microseconds of CPU, in a period of microseconds)."""
-    root = Path("/sys/fs/cgroup")
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-        if quota != "max":
-            yield int(quota), int(period)
-    except (OSError, ValueError):
-        pass
+def _quotas(root: Path = Path("/")) -> Iterator[tuple[int, int]]:
+    """The CPU quotas of Linux's control groups, version 2 and 1: (microseconds of CPU, in a period of microseconds).
+
+    A process is in one group of each hierarchy, as /proc/self/cgroup says, and the quotas of all groups above it hold
+    too. In a container the path may be that of the host, of which only the root can be seen.
+    """
+    groups = root / "sys/fs/cgroup"
+    places = [(groups, "/"), (groups / "cpu", "/")]  # for a system that does not say
     with suppress(OSError, ValueError):
-        yield (
-            int((root / "cpu/cpu.cfs_quota_us").read_text()),
-            int((root / "cpu/cpu.cfs_period_us").read_text()),
-        )
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:  # version 2; the second place is that of a system with both
+                places += [(groups, path), (groups / "unified", path)]
+            elif "cpu" in controllers.split(","):
+                places += [(groups / "cpu", path), (groups / controllers, path)]
+    for folder in {base / above for base, path in places for above in _with_parents(path)}:
+        with suppress(OSError, ValueError):
+            quota, period = (folder / "cpu.max").read_text().split()
+            if quota != "max":
+                yield int(quota), int(period)
+        with suppress(OSError, ValueError):
+            yield int((folder / "cpu.cfs_quota_us").read_text()), int((folder / "cpu.cfs_period_us").read_text())
+
+
+def _with_parents(path: str) -> list[str]:
+    """`a/b`, `a` and `.` for the absolute path `/a/b`; the last alone for a path that leads out of the root."""
+    parts = [part for part in path.split("/") if part]
+    if ".." in parts:
+        parts = []
+    return ["/".join(parts[:n]) or "." for n in range(len(parts), -1, -1)]

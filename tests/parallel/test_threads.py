@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -12,6 +14,7 @@ from threadpoolctl import threadpool_info
 import minigraph as mg
 from minigraph import modes, parallel
 from minigraph.parallel import Threads, threads
+from tests.threads import in_threads as start_together
 
 
 def in_threads(function):
@@ -198,6 +201,154 @@ def test_available_cores_is_within_affinity_and_quota(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert parallel.available_cores() == 1
+
+
+# ---------------------------------------------------------------- quotas of control groups
+
+CGROUPS = {  # /proc/self/cgroup, the files below /sys/fs/cgroup, and the cores that remain of 64
+    "none": ("", {}, 64),
+    "version 2, at the root": ("0::/", {"cpu.max": "250000 100000"}, 3),
+    "version 2, no quota": ("0::/", {"cpu.max": "max 100000"}, 64),
+    "version 2, its own": ("0::/user/app", {"user/app/cpu.max": "400000 100000"}, 4),
+    "version 2, above it": ("0::/a/b/c", {"a/cpu.max": "200000 100000", "a/b/c/cpu.max": "800000 100000"}, 2),
+    "version 2, another's": ("0::/a/b", {"a/c/cpu.max": "100000 100000", "a/b/cpu.max": "max 100000"}, 64),
+    "version 2, out of the root": ("0::/../b", {"cpu.max": "500000 100000"}, 5),
+    "version 1": (
+        "5:memory:/m\n4:cpu,cpuacct:/x/y",
+        {"cpu/x/y/cpu.cfs_quota_us": "150000", "cpu/x/y/cpu.cfs_period_us": "100000", "memory/m/cpu.max": "1 1"}, 2,
+    ),
+    "version 1, above it": (
+        "4:cpuacct,cpu:/x/y",
+        {
+            "cpuacct,cpu/x/y/cpu.cfs_quota_us": "-1", "cpuacct,cpu/x/y/cpu.cfs_period_us": "100000",
+            "cpuacct,cpu/x/cpu.cfs_quota_us": "600000", "cpuacct,cpu/x/cpu.cfs_period_us": "100000",
+        }, 6,
+    ),
+    "version 1, the path of the host": (
+        "4:cpu,cpuacct:/docker/0123", {"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3,
+    ),
+    "both": (
+        "1:name=systemd:/\n4:cpu:/x\n0::/x",
+        {"cpu/x/cpu.cfs_quota_us": "700000", "cpu/x/cpu.cfs_period_us": "100000", "unified/x/cpu.max": "max 100000"}, 7,
+    ),
+    "damaged": ("0::/a", {"a/cpu.max": "none", "cpu.max": ""}, 64),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CGROUPS)
+def test_the_smallest_quota_on_the_path_to_the_root_counts(name, tmp_path, monkeypatch):
+    own, files, cores = CGROUPS[name]
+    for path, content in {"proc/self/cgroup": own, **{f"sys/fs/cgroup/{p}": c for p, c in files.items()}}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(content + "\n")
+    quotas = threads._quotas
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    monkeypatch.setattr(threads, "_quotas", lambda: quotas(tmp_path))
+    assert parallel.available_cores() == cores
+
+
+def test_a_system_that_does_not_say_its_groups(tmp_path):
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/cpu.max").write_text("200000 100000\n")
+    assert list(threads._quotas(tmp_path)) == [(200_000, 100_000)]
+
+
+# ---------------------------------------------------------------- processes and threads
+
+FORK = """
+import os, sys, threading, warnings
+import numpy as np
+from threadpoolctl import threadpool_info
+from minigraph import parallel
+warnings.simplefilter("ignore")  # of newer Pythons, on every fork beside threads
+
+inside, leave = threading.Event(), threading.Event()
+
+def work(x):
+    inside.set()
+    leave.wait()
+    return x
+
+def double():
+    x = np.arange(6.0)
+    return np.array_equal(parallel.map(lambda x: 2 * x, x, executor=parallel.Threads(3), microbatch=1), 2 * x)
+
+def blas():
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+before = blas()
+assert double()
+other = threading.Thread(target=lambda: parallel.map(work, np.ones(4), executor=parallel.Threads(2), microbatch=1))
+other.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0 if blas() == before and double() and double() and blas() == before else 1)
+_, status = os.waitpid(child, 0)
+leave.set()
+other.join()
+assert double() and blas() == before
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+FORK_INSIDE = """
+import os, sys, warnings
+import numpy as np
+from minigraph import parallel
+warnings.simplefilter("ignore")
+
+def work(x):
+    child = os.fork()
+    if child == 0:
+        y = parallel.map(lambda x: 2 * x, np.ones(4), executor=parallel.Threads(2), microbatch=1)
+        os._exit(0 if np.array_equal(y, np.full(4, 2)) else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return x
+
+codes = []
+parallel.map(work, np.ones(2), executor=parallel.Threads(2), microbatch=1)
+sys.exit(codes != [0, 0])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+@pytest.mark.parametrize("program", [FORK, FORK_INSIDE], ids=["beside", "inside"])
+def test_a_child_forked_while_parts_are_running_can_run_parts_itself(program):
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_there_is_one_pool_and_it_grows(monkeypatch):
+    monkeypatch.setattr(threads, "_state", threads._State())  # of this test alone
+    before = set(threading.enumerate())
+    for workers in (1, 2, 3, 4, 5, 6, 7, 8, 3, 1, 8):
+        parallel.map(lambda x: time.sleep(0.001) or x, np.ones(16), executor=Threads(workers), microbatch=1)
+    deadline = time.monotonic() + 10
+    while len(set(threading.enumerate()) - before) > 7 and time.monotonic() < deadline:
+        time.sleep(0.01)  # the threads of the smaller pools end
+    assert len(set(threading.enumerate()) - before) <= 7
+    threads._state.pool.shutdown()
+
+
+def test_calls_of_other_sizes_at_once_do_not_take_each_others_pool(monkeypatch):
+    monkeypatch.setattr(threads, "_state", threads._State())
+    x = np.arange(6.0)
+
+    def call(workers):
+        def inner(part):
+            return parallel.map(lambda row: 2 * row, part, executor=Threads(workers + 1), microbatch=1)
+
+        for _ in range(20):
+            got = parallel.map(inner, x, executor=Threads(workers), microbatch=2)
+            assert np.array_equal(got, 2 * x)
+
+    start_together(6, lambda i: call(i + 1))
+    threads._state.pool.shutdown()
+
+
+def test_any_number_of_threads_is_taken():
+    x = np.arange(3.0)
+    assert np.array_equal(parallel.map(lambda x: x, x, executor=Threads(10**20), microbatch=1), x)
 
 
 # ---------------------------------------------------------------- the executor by itself
