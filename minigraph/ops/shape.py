@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Callable, Sequence
+from operator import index as as_int
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from ..fit import sum_to
 from ..kernels import scatter as kernel
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
-from .elementwise import add
 from .numpy_api import implements
 
 __all__ = [
@@ -38,8 +37,8 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     if type(axis) is int and -ndim <= axis < ndim:
         return (axis % ndim,)
     if np.ndim(axis):
-        return normalize_axis_tuple([operator.index(a) for a in axis], ndim)
-    return () if not ndim and operator.index(axis) in (0, -1) else normalize_axis_tuple(operator.index(axis), ndim)
+        return normalize_axis_tuple([as_int(a) for a in axis], ndim)
+    return () if not ndim and as_int(axis) in (0, -1) else normalize_axis_tuple(as_int(axis), ndim)
 
 
 @implements(np.reshape)
@@ -147,13 +146,12 @@ def _concatenate(axis: int, *xs: Any):
 @_concatenate.vjp
 def _(g, _y, _axis, *_xs):
     axis = operator.index(_axis) % g.ndim
-    lengths = [(x.shape if hasattr(x, "shape") else np.shape(x))[axis] for x in _xs]  # a constant may be a list
-    ends = [*itertools.accumulate(lengths)]
+    ends = np.cumsum([x.shape[axis] for x in _xs])
 
-    def piece(n: int, end: int) -> Any:
-        return lambda: g[(slice(None),) * axis + (slice(end - n, end),)]
+    def piece(x: Any, end: int) -> Any:
+        return lambda: g[(slice(None),) * axis + (slice(end - x.shape[axis], end),)]
 
-    return (None, *map(piece, lengths, ends))
+    return (None, *(piece(x, end) for x, end in zip(_xs, ends.tolist(), strict=True)))
 
 
 @implements(np.concatenate)
@@ -161,7 +159,7 @@ def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0) -> Tensor:
     """Join arrays along an existing axis; all other lengths must agree. With axis None they are flattened first."""
     _check_sequence("concatenate", arrays)
     if axis is None:
-        arrays, axis = [_reshaped(reshape, a, -1) for a in arrays], 0
+        arrays, axis = [reshape(a, -1) for a in arrays], 0
     return _concatenate(axis, *arrays)
 
 
@@ -175,12 +173,7 @@ def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Tensor:
     shape = shapes.pop()
     if not -len(shape) - 1 <= axis <= len(shape):
         raise ValueError(f"stack: axis {axis} is out of range for a new axis of arrays of shape {shape}")
-    return _concatenate(axis, *(_reshaped(expand_dims, a, axis) for a in arrays))
-
-
-def _reshaped(f: Callable[..., Any], a: Any, to: Any) -> Any:
-    """f(a, to). A list stays one, since a list of numbers does not decide the dtype of a result."""
-    return f(a, to) if hasattr(a, "shape") else f(a, to).tolist()
+    return _concatenate(axis, *(expand_dims(a, axis) for a in arrays))
 
 
 @implements(np.split)
@@ -295,9 +288,7 @@ def scatter_add(x: Any, index: Any, values: ArrayLike) -> Tensor:
     shape = np.shape(value(x))
     index = _index(index)
     where = np.shape(np.broadcast_to(0, shape)[index])
-    if not hasattr(values, "shape") and hasattr(x, "dtype") and x.dtype.kind == "f":
-        values = np.asarray(values, x.dtype)  # a list of numbers does not decide the dtype of the result
-    return add(x, scatter(broadcast_to(values, where), index, shape))
+    return x + scatter(broadcast_to(values, where), index, shape)
 
 
 @implements(np.take)
