@@ -28,6 +28,7 @@ A rule can ask for more by keyword arguments of its own:
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from types import FunctionType
@@ -66,7 +67,7 @@ class Primitive(Generic[P]):
         unread_rest: the rule does not read those of *args.
         asks: which of `needed`, `saved` and `out` the rule takes.
         records_saved: the rule itself records where `saved` comes from, so that no composite is needed.
-        why: None, or a function of the arguments that says in words why they do not fit.
+        why: None, or a function of the arguments that says in words why they do not fit, or None if it does not know.
         narrows: a float64 result is cast to the width of the inputs, see `_narrow`.
         writes: the forward writes into its arguments, as a caller may ask of relu.
     """
@@ -304,10 +305,10 @@ class Primitive(Generic[P]):
         if type(error).__module__.partition(".")[0] in ("builtins", "numpy"):
             kind = next(k for k in _NUMPY_ERRORS if isinstance(error, k))
             text = f"{str(error).removeprefix(self.name + ': ')}{hint(error)}"
-            if self.why is not None:
-                text = self.why(*values, **kwargs) or text
-            elif "could not be broadcast together" in text:
-                text = _why_not_broadcast([v.shape for v in values if isinstance(v, np.ndarray)])
+            why = self.why or (_why_not_broadcast if "broadcast" in text else None)
+            if why is not None and kind is not TypeError:
+                with contextlib.suppress(Exception):  # of arguments that have no shape: NumPy's words have to do
+                    text = why(*values, **kwargs) or text
             raise kind(f"{self._shown(values, kwargs)}: {text}") from error
 
     def _shown(self, values: list[Any], kwargs: dict[str, Any]) -> str:
@@ -373,14 +374,17 @@ class _Parameters:
         self.any_keywords = bool(code.co_flags & inspect.CO_VARKEYWORDS)
 
 
-def _why_not_broadcast(shapes: list[tuple[int, ...]]) -> str:
-    """Which lengths of these shapes differ, and where."""
-    text = f"the shapes {', '.join(map(str, shapes))} do not broadcast"
+def _why_not_broadcast(*operands: Any, **_: Any) -> str | None:
+    """Which lengths of the operands differ, and where."""
+    shapes = [shape for shape in map(np.shape, operands) if shape]
     for axis in range(1, max(map(len, shapes)) + 1):
         lengths = {shape[-axis] for shape in shapes if len(shape) >= axis} - {1}
         if len(lengths) > 1:
-            return f"{text}: on axis -{axis} they have the lengths {', '.join(map(str, sorted(lengths)))}"
-    return text
+            return (
+                f"the shapes {', '.join(map(str, shapes))} do not broadcast: on axis -{axis} they have the lengths "
+                f"{', '.join(map(str, sorted(lengths)))}"
+            )
+    return None
 
 
 def _is_floating(x: Any) -> bool:

@@ -203,7 +203,7 @@ class Tensor:
     def numpy(self) -> np.ndarray:
         """The array. Raises TypeError if this Tensor requires a gradient, which an array would lose."""
         if self.node is not None:
-            raise TypeError("this Tensor requires a gradient, an ndarray would lose it: use t.detach().numpy()")
+            raise TypeError(f"{_LOST}: use t.detach().numpy()")
         return self._array
 
     def astype(self, dtype: Any) -> Tensor:
@@ -361,7 +361,7 @@ class Tensor:
         return bool(self._array)
 
     def __float__(self) -> float:  # math.exp(t) and array[0] = t come here, and would lose the gradient
-        _constant(self, "float()")
+        _constant(self, "float(), which array[i] = t calls too,")
         return float(self.item())
 
     def __int__(self) -> int:
@@ -434,7 +434,9 @@ class Tensor:
     # ------------------------------------------------------------ NumPy's functions on Tensors
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.numpy(), dtype, copy=copy)
+        if self.node is not None:  # np.array([t, u]) and array[i] = t come here too
+            raise TypeError(f"{_LOST}: use t.detach().numpy(), or mg.stack, mg.where and mg.scatter_add on Tensors")
+        return np.array(self._array, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return ops.numpy_ufunc(ufunc, method, inputs, kwargs)
@@ -463,6 +465,9 @@ def _restore(data: np.ndarray, requires_grad: bool, grad: Tensor | None) -> Tens
     if requires_grad:
         new._grad = grad
     return new
+
+
+_LOST = "this Tensor requires a gradient, an ndarray would lose it"
 
 
 def _constant(x: Any, what: str) -> Any:

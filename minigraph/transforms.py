@@ -113,14 +113,14 @@ def value_and_grad(
     The gradients are trees like the arguments: arrays of the arguments' shapes and dtypes, zero where f does not depend
     on them. TypeError is raised unless f returns one floating number.
     """
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    numbers = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
 
     @functools.wraps(f)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         y, pullback, aux = _vjp_at(f, numbers, args, kwargs, has_aux=has_aux)
         one_number(name_of(f), y)
         grads = pullback(np.ones((), y.dtype), retain_graph=False)
-        return ((y, aux) if has_aux else y), (grads[0] if isinstance(argnums, int) else grads)
+        return ((y, aux) if has_aux else y), (grads if isinstance(argnums, (tuple, list)) else grads[0])
 
     return wrapped
 
@@ -165,7 +165,7 @@ def hvp(f: Function, x: Any, v: Any) -> Any:
     """The Hessian of the scalar function `f` at the tree `x`, times the tree `v`: the gradient of `<grad f(x), v>`."""
     try:
         _, pullback = vjp(grad(f), x)
-    except TypeError as error:
+    except (TypeError, AttributeError, ValueError) as error:
         if type(x) is tuple and len(x) == 1:
             raise TypeError(f"hvp: {name_of(f)} takes x as one argument: write hvp(f, x, v), not (x,)") from error
         raise
@@ -178,7 +178,7 @@ def jacobian(f: Callable[P, Any], argnums: int | tuple[int, ...] = 0) -> Callabl
     For trees, a tree like f's result that holds at each leaf a tree like the argument. One backward pass for each entry
     of the result.
     """
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    numbers = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
 
     @functools.wraps(f)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -201,7 +201,7 @@ def jacobian(f: Callable[P, Any], argnums: int | tuple[int, ...] = 0) -> Callabl
             else:
                 stacked = [np.zeros((*shape, *x.shape), x.dtype) for x in inputs]
             grads = tree.unflatten(chosen, stacked)
-            return grads[0] if isinstance(argnums, int) else grads
+            return grads if isinstance(argnums, (tuple, list)) else grads[0]
 
         return tree.unflatten(y, [rows(k) for k in range(len(outputs))])
 
@@ -219,7 +219,7 @@ def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
 def _vjp_at(f: Function, numbers: tuple[int, ...], args: Any, kwargs: Any, *, has_aux: bool = False) -> Any:
     """(y, pullback, aux) of f as a function of the positional arguments `numbers`."""
     if any(not isinstance(n, (int, np.integer)) for n in numbers):
-        raise TypeError(f"{name_of(f)}: argnums should be the numbers of positional arguments, got {numbers}")
+        raise TypeError(f"{name_of(f)}: argnums should be the numbers of positional arguments, from 0, got {numbers}")
     if any(not -len(args) <= n < len(args) for n in numbers):
         by_name = f", and {', '.join(kwargs)} by name: give by position what is differentiated" if kwargs else ""
         raise ValueError(

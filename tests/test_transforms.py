@@ -281,8 +281,16 @@ def test_misuse(call, error, message):
     (lambda: mg.grad(lambda w: w.sum())(w=X), ValueError, "0 arguments came, and w by name: give by position what"),
     (lambda: mg.grad(lambda w: w.sum(), argnums="w")(X), TypeError, "argnums should be the numbers of positional"),
     (lambda: mg.value_and_grad(lambda x: (x.sum(), 3))(X), TypeError, r"; under has_aux=True it returns"),
+    (lambda: mg.grad(lambda w: w.sum(), argnums=1.5)(X), TypeError, r"argnums should be .* from 0, got \(1\.5,\)"),
+    (lambda: mg.jacobian(lambda w: w, argnums="w")(X), TypeError, r"argnums should be .* from 0, got \('w',\)"),
     (lambda: mg.hvp(lambda x: (x * x).sum(), (X,), (X,)), TypeError, r"takes x as one argument: write hvp\(f, x, v\)"),
+    (lambda: mg.hvp(lambda x: x.T @ x, (X,), (X,)), TypeError, r"takes x as one argument: write hvp\(f, x, v\)"),
 ])  # fmt: skip
 def test_arguments_given_in_the_wrong_way(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_one_argument_by_a_number_of_numpy():
+    assert mg.grad(lambda a, b: (a * b).sum(), np.int64(1))(X, X).shape == X.shape
+    assert mg.jacobian(lambda a, b: a * b, np.int64(1))(X, X).shape == (*X.shape, *X.shape)

@@ -49,7 +49,7 @@ def _why(a: Any, b: Any) -> str | None:
     rows = b[-2] if len(b) > 1 else b[0]
     if a[-1] != rows:
         return f"a {a} has {a[-1]} columns, b {b} has {rows} rows"
-    return f"the leading axes of a {a} and b {b} do not broadcast"
+    return f"the leading axes of a {a} and b {b} do not broadcast" if len(a) > 2 and len(b) > 2 else None
 
 
 matmul.why = _why
@@ -125,6 +125,21 @@ def _einsum(subscripts: str, *operands: Any):
     arrays = [np.asarray(x) for x in operands]
     y = np.einsum(subscripts, *map(widened, arrays), optimize=len(operands) > 1)
     return y.astype(np.float16) if np.result_type(*arrays) == np.float16 else y
+
+
+def _why_not_summed(subscripts: str, *operands: Any) -> str | None:
+    longest: dict[str, tuple[int, int]] = {}  # of each subscript, with the operand
+    for i, (term, x) in enumerate(zip(subscripts.partition("->")[0].split(","), operands, strict=True)):
+        for c, n in zip(term, np.shape(x), strict=True):
+            m, j = longest.get(c, (1, i))
+            if m != n and 1 not in (m, n):
+                first = f"subscript {c!r} has the length {m} in operand {j} {np.shape(operands[j])}"
+                return f"{first} and {n} in operand {i} {np.shape(x)}"
+            longest[c] = (n, i) if m == 1 else (m, j)
+    return None
+
+
+_einsum.why = _why_not_summed
 
 
 @_einsum.vjp

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import operator
 from collections.abc import Callable, Sequence
-from operator import index as as_int
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..fit import sum_to
 from ..kernels import scatter as kernel
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
+from .elementwise import add
 from .numpy_api import implements
 
 __all__ = [
@@ -37,8 +39,8 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     if type(axis) is int and -ndim <= axis < ndim:
         return (axis % ndim,)
     if np.ndim(axis):
-        return normalize_axis_tuple([as_int(a) for a in axis], ndim)
-    return () if not ndim and as_int(axis) in (0, -1) else normalize_axis_tuple(as_int(axis), ndim)
+        return normalize_axis_tuple([operator.index(a) for a in axis], ndim)
+    return () if not ndim and operator.index(axis) in (0, -1) else normalize_axis_tuple(operator.index(axis), ndim)
 
 
 @implements(np.reshape)
@@ -46,6 +48,19 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 def reshape(x: ArrayLike, shape: Shape):
     """x in another shape with as many entries. One length may be -1, and follows from the others."""
     return np.reshape(x, shape)
+
+
+def _why_not_reshaped(x: Any, shape: Any) -> str | None:
+    lengths = (shape,) if np.ndim(shape) == 0 else tuple(shape)
+    size, known = np.size(x), math.prod(n for n in lengths if n != -1)
+    if lengths.count(-1) > 1:
+        return f"one length may be -1, got {lengths}"
+    if -1 in lengths:
+        return f"x {np.shape(x)} has {size} entries, which do not divide by the {known} of {lengths}"
+    return f"x {np.shape(x)} has {size} entries, {lengths} has {known}" if size != known else None
+
+
+reshape.why = _why_not_reshaped
 
 
 @reshape.vjp
@@ -60,6 +75,13 @@ def transpose(x: ArrayLike, axes: Sequence[int] | None = None):
     return np.transpose(x, axes)
 
 
+def _why_not_transposed(x: Any, axes: Any = None) -> str | None:
+    return f"axes should name each of the {np.ndim(x)} axes of x {np.shape(x)} once, got {axes}"
+
+
+transpose.why = _why_not_transposed
+
+
 @transpose.vjp
 def _(g, _y, _x, axes=None):
     return transpose(g, None if axes is None else np.argsort(axes_of(axes, _x.ndim)).tolist())
@@ -70,6 +92,14 @@ def _(g, _y, _x, axes=None):
 def broadcast_to(x: ArrayLike, shape: Shape):
     """x repeated along new axes and along axes of length 1, to `shape`."""
     return np.broadcast_to(x, shape)
+
+
+def _why_not_broadcast_to(x: Any, shape: Any) -> str | None:
+    shape = (shape,) if np.ndim(shape) == 0 else tuple(shape)
+    return f"x {np.shape(x)} does not broadcast to {shape}: from the last axis on, a length should be 1 or the same"
+
+
+broadcast_to.why = _why_not_broadcast_to
 
 
 @broadcast_to.vjp
@@ -94,6 +124,14 @@ def _(g, _y, _x, axis):
 def squeeze(x: ArrayLike, axis: Axis = None):
     """x without its axes of length 1, or without those of `axis`."""
     return np.squeeze(x, axis)
+
+
+def _why_not_squeezed(x: Any, axis: Any = None) -> str | None:
+    long = [a for a in axes_of(axis, np.ndim(x)) if np.shape(x)[a] != 1]
+    return f"x {np.shape(x)} has {np.shape(x)[long[0]]} entries along axis {long[0]}, not 1" if long else None
+
+
+squeeze.why = _why_not_squeezed
 
 
 @squeeze.vjp
@@ -143,15 +181,35 @@ def _concatenate(axis: int, *xs: Any):
     return np.concatenate(xs, axis)
 
 
+def _why_not_joined(axis: int, *xs: Any) -> str | None:
+    shapes = [np.shape(x) for x in xs]
+    if () in shapes:
+        return f"array {shapes.index(())} has no axis to join along: use stack"
+    first, axis = shapes[0], operator.index(axis)
+    for i, shape in enumerate(shapes):
+        if len(shape) != len(first):
+            return f"array 0 {first} has {len(first)} axes, array {i} {shape} has {len(shape)}"
+        if not -len(first) <= axis < len(first):
+            return f"axis {axis} is out of range for arrays of {len(first)} axes"
+        for k, (m, n) in enumerate(zip(first, shape, strict=True)):
+            if m != n and k != axis % len(first):
+                return f"along axis {axis}: array 0 {first} and array {i} {shape} differ on axis {k}, {m} and {n}"
+    return None
+
+
+_concatenate.why = _why_not_joined
+
+
 @_concatenate.vjp
 def _(g, _y, _axis, *_xs):
     axis = operator.index(_axis) % g.ndim
-    ends = np.cumsum([x.shape[axis] for x in _xs])
+    lengths = [(x.shape if hasattr(x, "shape") else np.shape(x))[axis] for x in _xs]  # a constant may be a list
+    ends = [*itertools.accumulate(lengths)]
 
-    def piece(x: Any, end: int) -> Any:
-        return lambda: g[(slice(None),) * axis + (slice(end - x.shape[axis], end),)]
+    def piece(n: int, end: int) -> Any:
+        return lambda: g[(slice(None),) * axis + (slice(end - n, end),)]
 
-    return (None, *(piece(x, end) for x, end in zip(_xs, ends.tolist(), strict=True)))
+    return (None, *map(piece, lengths, ends))
 
 
 @implements(np.concatenate)
@@ -159,7 +217,7 @@ def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0) -> Tensor:
     """Join arrays along an existing axis; all other lengths must agree. With axis None they are flattened first."""
     _check_sequence("concatenate", arrays)
     if axis is None:
-        arrays, axis = [reshape(a, -1) for a in arrays], 0
+        arrays, axis = [_reshaped(reshape, a, -1) for a in arrays], 0
     return _concatenate(axis, *arrays)
 
 
@@ -173,7 +231,12 @@ def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Tensor:
     shape = shapes.pop()
     if not -len(shape) - 1 <= axis <= len(shape):
         raise ValueError(f"stack: axis {axis} is out of range for a new axis of arrays of shape {shape}")
-    return _concatenate(axis, *(expand_dims(a, axis) for a in arrays))
+    return _concatenate(axis, *(_reshaped(expand_dims, a, axis) for a in arrays))
+
+
+def _reshaped(f: Callable[..., Any], a: Any, to: Any) -> Any:
+    """f(a, to). A list stays one, since a list of numbers does not decide the dtype of a result."""
+    return f(a, to) if hasattr(a, "shape") else f(a, to).tolist()
 
 
 @implements(np.split)
@@ -252,7 +315,7 @@ def _(g, _y, _x, widths, value):
 
 @primitive
 def _getitem(x: Any, index: Any):
-    return x[index]
+    return np.asarray(x)[index]
 
 
 @_getitem.vjp
@@ -267,6 +330,14 @@ def scatter(values: Any, index: Any, shape: tuple[int, ...]):
     Repeated indices add up. `values` has the shape of x[index] or broadcasts to it, and the result has its dtype.
     """
     return kernel.scatter(values, index, shape)
+
+
+def _why_not_scattered(values: Any, index: Any, shape: Any) -> str | None:
+    picked = np.shape(np.broadcast_to(0, shape)[index])
+    return f"values {np.shape(values)} do not broadcast to x[index], which has the shape {picked}"
+
+
+scatter.why = _why_not_scattered
 
 
 @scatter.vjp
@@ -288,7 +359,14 @@ def scatter_add(x: Any, index: Any, values: ArrayLike) -> Tensor:
     shape = np.shape(value(x))
     index = _index(index)
     where = np.shape(np.broadcast_to(0, shape)[index])
-    return x + scatter(broadcast_to(values, where), index, shape)
+    if not hasattr(values, "shape") and hasattr(x, "dtype") and x.dtype.kind == "f":
+        values = np.asarray(values, x.dtype)  # a list of numbers does not decide the dtype of the result
+    try:
+        added = broadcast_to(values, where)
+    except ValueError:
+        given = np.shape(value(values))
+        raise ValueError(f"scatter_add: values {given} do not broadcast to x[index], of shape {where}") from None
+    return add(x, scatter(added, index, shape))
 
 
 @implements(np.take)

@@ -163,6 +163,15 @@ def test_no_gradient_slips_into_an_array(f):
         f()
     np.testing.assert_array_equal(a, before)
 
+
+def test_an_assignment_into_an_array_says_what_to_do():
+    with pytest.raises(TypeError, match=r"an ndarray would lose it: .* mg\.stack, mg\.where and mg\.scatter_add"):
+        op.setitem(np.zeros(t.shape), slice(None), t)
+    with pytest.raises(ValueError) as caught:  # NumPy's own error, whose cause is ours
+        op.setitem(np.zeros(2), 0, s)
+    assert "which array[i] = t calls too, gives no gradient" in str(caught.value.__cause__)
+
+
 LATER = {"cumulative_sum", "matvec", "unstack", "vecmat"}  # not in NumPy 2.0
 
 
