@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import minigraph as mg
-from minigraph.testing import check_adjoint
+from minigraph.testing import check_adjoint, check_vjp
 
 from . import table
 from .checks import same
@@ -129,6 +129,24 @@ def test_a_wrong_call_names_the_operation_called(call, error, message):
 def test_a_reshape_that_does_not_fit():
     with pytest.raises(ValueError, match=r"reshape\(float64 \(2, 5, 5, 3\)"):
         mg.reshape(np.ones((2, 5, 5, 3)), (7, -1))
+
+
+NUMBERS = [1.5, 2.5, 0.5]
+
+
+@pytest.mark.parametrize("f", [
+    lambda a, b: mg.concatenate([a, b]), lambda a, b: mg.concatenate([a, b], None), lambda a, b: mg.stack([a, b]),
+    lambda a, b: mg.scatter_add(a, [0, 1, 1], b), lambda a, b: mg.where([True, False, True], a, b),
+    mg.add, mg.multiply, mg.divide, mg.power, mg.maximum, mg.remainder, mg.clip, mg.matmul,
+    lambda a, b: mg.einsum("i,i->i", a, b), lambda a, b: mg.einsum("i,j->i", a, b),
+])  # fmt: skip
+def test_rules_take_the_lists_that_forwards_take(f):
+    """And a list of numbers does not decide the dtype of the result."""
+    x = np.array([0.6, 1.7, 3.1])
+    check_vjp(lambda x: f(x, NUMBERS), x, order=2)
+    check_vjp(lambda x: f(NUMBERS, x), x, order=2)
+    np.testing.assert_array_equal(f(NUMBERS, NUMBERS), f(np.array(NUMBERS), np.array(NUMBERS)))
+    assert f(x.astype(np.float32), NUMBERS).dtype == np.float32
 
 
 ONES = np.ones((2, 3))
