@@ -51,8 +51,8 @@ _new = object.__new__
 _MaskedArray = np.ma.MaskedArray
 _flags = modes.flags.get
 _READ_ONLY = ANOMALY | CHECK
-_F64 = np.dtype(np.float64)
 _F32 = np.dtype(np.float32)
+_F64 = np.dtype(np.float64)
 _NUMPY_ERRORS = (TypeError, ValueError, IndexError)  # what NumPy raises for operands that do not fit
 
 
@@ -68,7 +68,7 @@ class Primitive(Generic[P]):
         asks: which of `needed`, `saved` and `out` the rule takes.
         records_saved: the rule itself records where `saved` comes from, so that no composite is needed.
         why: None, or a function of the arguments that says in words why they do not fit, or None if it does not know.
-        narrows: a float64 result is cast to the width of the inputs, see `_narrow`.
+        narrows: a result that is wider than the floating inputs is cast to their width, see `_narrow`.
         writes: the forward writes into its arguments, as a caller may ask of relu.
     """
 
@@ -146,13 +146,14 @@ class Primitive(Generic[P]):
         """The call. `__call__` and Tensor's operators call it, so `user_frame` may skip the two innermost frames."""
         values: list[Any] = []
         parents: list[Node | None] = []
-        tensors = traced = False
+        tensors = False
+        traced: Any = None  # the dtype of an input that requires a gradient
         for a in args:
             if type(a) is Tensor:
                 node = a.node
                 tensors = True
                 if node is not None:
-                    traced = True
+                    traced = node.dtype
                 values.append(a._array)
                 parents.append(node)
             elif type(a) is _MaskedArray:
@@ -174,8 +175,11 @@ class Primitive(Generic[P]):
             raise
         if type(y) is not np.ndarray:
             y = self._value(y, kwargs)
-        if y.dtype is not _F32:
-            y = self._narrowed(y, values, kwargs, traced)
+        # The width of an input that requires a gradient is right without a look at the others, but for float64.
+        if (y.dtype is not traced or traced is _F64) and (
+            y.dtype is not _F32 or traced is not None or len(values) > 1 or kwargs
+        ):
+            y = self._narrowed(y, values, kwargs, traced is not None)
         if not tensors:
             return y
         if type(y) is not np.ndarray:
@@ -183,7 +187,7 @@ class Primitive(Generic[P]):
         out = _new(Tensor)
         out._array = y
         out.node = None
-        recorded = traced and flags & RECORD
+        recorded = traced is not None and flags & RECORD
         if recorded or flags & ANOMALY:
             kept = y if self.keeps_y else None
             node = new_node(self, y, parents, values, kwargs or None, kept, user_frame(2))
@@ -208,11 +212,14 @@ class Primitive(Generic[P]):
         return y if isinstance(y, (np.ndarray, np.generic)) else np.asarray(y)
 
     def _narrowed(self, y: Any, values: list[Any], kwargs: dict[str, Any], traced: bool) -> Any:
-        """A result that is not float32, in the dtype that it should have; TypeError where that cannot be a Tensor's."""
+        """The result in the dtype that it should have; TypeError where that cannot be a Tensor's."""
         kind = y.dtype.kind
-        if y.dtype is _F64:
-            return _narrow(y, values) if self.narrows else y
-        if kind != "f" and (traced or kind not in "iub"):
+        if kind == "f" and y.itemsize <= 8:
+            inputs = [*values, *(v for k, v in kwargs.items() if k != "saved")]
+            return _narrow(y, inputs) if self.narrows else y
+        if kind == "f":
+            raise TypeError(f"{self._shown(values, kwargs)}: the result would be {y.dtype}, numbers have up to 64 bits")
+        if traced or kind not in "iub":
             raise TypeError(f"{self._shown(values, kwargs)}: the result would be {y.dtype}, which has no gradient")
         return y
 
@@ -391,14 +398,17 @@ def _is_floating(x: Any) -> bool:
     return isinstance(x, float) or (tree.is_array(x) and x.dtype.kind == "f")
 
 
-def _narrow(y: Any, values: list[Any]):
-    """A float64 result cast to its widest floating input, so that counts and numbers do not make float32 float64.
+def _narrow(y: Any, inputs: list[Any]) -> Any:
+    """y in the width of its widest floating input, if it is wider: NumPy widens for numbers and counts too.
 
-    Arrays with axes decide; where there are none, 0-d arrays do. Python's and NumPy's scalars never decide.
+    Arrays decide. Where one has axes, a float64 without axes does not: it is what a number becomes by itself. Python's
+    and NumPy's scalars, ints and bools never decide. `docs/how-it-works.md` has the rule as a table.
     """
-    arrays = [v for v in values if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
-    deciding = [v.dtype for v in arrays if v.ndim] or [v.dtype for v in arrays]
-    return y if not deciding or _F64 in deciding else y.astype(np.result_type(*deciding))
+    arrays = [v for v in inputs if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+    if any(v.ndim for v in arrays):
+        arrays = [v for v in arrays if v.ndim or v.itemsize < 8]
+    width = max((v.itemsize for v in arrays), default=8)
+    return y if width >= y.itemsize else y.astype(f"f{width}")
 
 
 @primitive
