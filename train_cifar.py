@@ -46,10 +46,11 @@ class Config(training.Settings):
     )
     data: str | None = setting(
         None,
-        "the directory of CIFAR-10",
+        "the directory or the archive of CIFAR-10",
         metavar="DIR",
         shown="$MINIGRAPH_DATA, else the user's cache, else a download",
         may_change=True,
+        path=True,
     )
     epochs: int = setting(10, "passes over the training images", at_least=1)
     batch_size: int = setting(128, "images in a step", at_least=1)

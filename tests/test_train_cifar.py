@@ -361,6 +361,17 @@ def test_resume_does_not_fall_back_to_another_data_set(tmp_path, monkeypatch):
     assert asked == [("auto", None), ("cifar10", str(Path.cwd() / "elsewhere"))]
 
 
+def test_a_run_whose_data_was_given_by_a_relative_path_is_resumed_from_another_folder(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(data, "load", lambda *of: asked.append(of) or dataclasses.replace(SMALL, name="cifar10"))
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    train_cifar.main(["--model", "mlp", "--epochs", "1", "--data", "../images", "--out", "out"])
+    monkeypatch.chdir(tmp_path)
+    assert train_cifar.main(["--resume", "a/out"]) == 0
+    assert asked == [("auto", "../images"), ("cifar10", str(tmp_path / "images"))]
+
+
 # ---------------------------------------------------------------- bad input
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
+import logging
 import os
 import pickle
 import tarfile
@@ -140,16 +142,79 @@ BINARY = Version(
 VERSIONS = (BINARY, PYTHON)
 
 
-def locate(directory: Path) -> tuple[Version, Path] | None:
-    """The CIFAR-10 that `directory` is or holds, folders before archives; None if there is none."""
+ARCHIVES = (".tar.gz", ".tgz", ".tar")  # browsers and unpackers leave the last two
+
+
+def locate(path: Path) -> list[tuple[Version, Path]]:
+    """Every CIFAR-10 that `path` is or holds, the likeliest one first: whole folders, archives, incomplete folders.
+
+    `path` is an archive under any name, a folder of batch files, or a folder that holds one of these, itself or in a
+    folder in it (programs that unpack like to add one).
+    """
+    if path.is_file():
+        if any(path.name in version.checksums for version in VERSIONS):
+            return locate(path.parent)
+        version = _version(path)
+        return [] if version is None else [(version, path)]
+    parents = [path, *_children(path, os.path.isdir)]
+    whole: list[tuple[Version, Path]] = []
+    archives: list[tuple[Version, Path]] = []
+    incomplete: list[tuple[Version, Path]] = []
     for version in VERSIONS:
-        for folder in (directory, directory / version.folder):
-            if any(os.path.isfile(folder / name) for name in version.checksums):
-                return version, folder
+        for folder in dict.fromkeys(f for parent in parents for f in (parent, parent / version.folder)):
+            found = [os.path.isfile(folder / name) for name in version.checksums]
+            if any(found):
+                (whole if all(found) else incomplete).append((version, folder))
+        stem = version.archive.removesuffix(".tar.gz")
+        for parent in parents:
+            files = _children(parent, os.path.isfile)
+            named = [file for file in files if file.name.startswith(stem) and file.name.endswith(ARCHIVES)]
+            archives += [(version, file) for file in sorted(named, key=lambda file: file.name != version.archive)]
+    return whole + archives + incomplete
+
+
+def _children(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:
+    """What is of that kind in `folder` and not hidden, in the order of the names."""
+    try:
+        return [child for child in sorted(folder.iterdir()) if not child.name.startswith(".") and kind(child)]
+    except OSError:  # not a folder, or not ours to read
+        return []
+
+
+def _version(archive: Path) -> Version | None:
+    """The version that an archive holds, by its name or, after it was renamed, by its first members."""
     for version in VERSIONS:
-        if os.path.isfile(directory / version.archive):
-            return version, directory / version.archive
-    return None
+        if archive.name.startswith(version.archive.removesuffix(".tar.gz")):
+            return version
+    try:
+        with _open_archive(archive) as file:
+            members = [member.name for member in itertools.islice(file, 10)]
+    except Exception:  # no archive: this can raise almost anything
+        return None
+    return next((v for v in VERSIONS if any(v.folder in name.split("/") for name in members)), None)
+
+
+def _open_archive(path: Path) -> tarfile.TarFile:
+    with open(path, "rb") as file:
+        return tarfile.open(path, "r:gz" if file.read(2) == b"\x1f\x8b" else "r:")
+
+
+def read_first(found: list[tuple[Version, Path]]) -> Dataset:
+    """Read the first of these that is whole, such as an archive beside a folder that was unpacked only in part.
+
+    Raises the DataError of the first one if none is.
+    """
+    errors = []
+    for version, path in found:
+        try:
+            dataset = read(version, path)
+        except DataError as error:
+            errors.append(error)
+            continue
+        if errors:
+            logging.getLogger(__name__).warning("%s; took %s", errors[0], path)
+        return dataset
+    raise errors[0]
 
 
 def read(version: Version, path: Path) -> Dataset:
@@ -197,7 +262,7 @@ def _read_folder(version: Version, folder: Path) -> dict[str, bytes]:
 def _read_archive(version: Version, path: Path) -> dict[str, bytes]:
     """The batch files of an archive, in one pass over it: nothing is unpacked to disk."""
     files = {}
-    with tarfile.open(path, "r:gz") as archive:
+    with _open_archive(path) as archive:
         for member in archive:
             folder, _, name = member.name.removeprefix("./").rpartition("/")
             if folder == version.folder and name in version.checksums and member.isreg():

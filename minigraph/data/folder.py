@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def image_folder(path: str | Path, size: int = 32, *, test: float = 0.2, seed: i
         raise DataError(f"image_folder: size is {size!r}, expected an int >= 1")
     if not 0 <= test < 1:
         raise DataError(f"image_folder: test is {test!r}, expected a share from 0 to below 1")
-    files = _find(Path(path))
+    path = Path(os.path.expanduser(path))
+    files = _find(path)
     rng = np.random.default_rng(seed)
     chosen: dict[bool, list[tuple[Path, int]]] = {False: [], True: []}
     for label, paths in enumerate(files.values()):
@@ -51,7 +53,7 @@ def image_folder(path: str | Path, size: int = 32, *, test: float = 0.2, seed: i
             images[i] = read_image(part[n][0], size)
         parts += [images, np.array([part[n][1] for n in order], np.int64)]
     train_images, train_labels, test_images, test_labels = parts
-    name = Path(path).resolve().name
+    name = path.resolve().name
     return Dataset(name, train_images, train_labels, test_images, test_labels, classes=tuple(files))
 
 
@@ -62,7 +64,7 @@ def read_image(path: str | Path, size: int) -> np.ndarray:
     except ModuleNotFoundError as error:
         raise DataError("to read images needs Pillow: pip install -e '.[train]'") from error
     try:
-        with Image.open(path) as image:
+        with Image.open(os.path.expanduser(path)) as image:
             # A JPEG is decoded at a half, a quarter or an eighth of its size if that is enough, which is much faster.
             image.draft("RGB", (2 * size, 2 * size))
             upright = ImageOps.exif_transpose(image)

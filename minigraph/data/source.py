@@ -35,7 +35,7 @@ def load(dataset: str = "auto", directory: str | Path | None = None) -> Dataset:
             raise DataError(f"the synthetic set is drawn, not read from a directory: {directory}")
         return synthetic.draw()
     try:
-        return cifar.read(*find(directory))
+        return cifar.read_first(find(directory))
     except ConnectionError as error:
         if dataset == "cifar10":
             raise DataError(f"{error}; pass the directory it is in, or use 'synthetic'") from error
@@ -43,21 +43,24 @@ def load(dataset: str = "auto", directory: str | Path | None = None) -> Dataset:
         return synthetic.draw()
 
 
-def find(directory: str | Path | None = None) -> tuple[cifar.Version, Path]:
+def find(directory: str | Path | None = None) -> list[tuple[cifar.Version, Path]]:
     """Find CIFAR-10 in `directory`, else in $MINIGRAPH_DATA, else the user's cache, else download it.
 
-    A directory is, or holds, `cifar-10-batches-bin/` or `cifar-10-batches-py/`, or holds one of the
-    two official archives. Returns its version and path, for `cifar.read`. Raises DataError when the
-    directory that was named holds no data, and ConnectionError when the download fails.
+    `directory` is one of the official archives (packed or as a plain tar, under any name), a folder
+    `cifar-10-batches-bin/` or `cifar-10-batches-py/`, or a folder that holds one of these, itself or in a folder in it.
+    `~` is the user's home. Returns what there is, as versions and paths for `cifar.read_first`. Raises DataError when
+    the directory that was named holds no data, and ConnectionError when the download fails.
     """
     origin = ""
     if directory is None:
         directory = os.environ.get("MINIGRAPH_DATA") or None
         origin = "MINIGRAPH_DATA: "
     if directory is not None:
-        found = cifar.locate(Path(directory))
-        if found is None:
-            kind = "no CIFAR-10 in it" if Path(directory).is_dir() else "no such directory"
+        path = Path(os.path.expanduser(directory))
+        found = cifar.locate(path)
+        if not found:
+            kind = "no CIFAR-10 in it" if path.is_dir() else "no such directory"
+            kind = "not an archive of CIFAR-10" if path.is_file() else kind
             names = " or ".join(n for v in cifar.VERSIONS for n in (f"{v.folder}/", v.archive))
             raise DataError(f"{origin}{directory}: {kind}; expected {names}")
         return found
@@ -68,7 +71,7 @@ def find(directory: str | Path | None = None) -> tuple[cifar.Version, Path]:
             "the download of CIFAR-10 needs pooch: pip install -e '.[train]', or pass the directory of the data"
         ) from error
     cache = pooch.os_cache("minigraph")
-    return cifar.locate(cache) or (cifar.BINARY, download(cache))
+    return cifar.locate(cache) or [(cifar.BINARY, download(cache))]
 
 
 def download(folder: Path) -> Path:

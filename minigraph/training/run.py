@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from .checkpoint import Checkpoint, no_sums
 from .errors import Stop
 from .files import LOCK, locked, to_json, write
 from .interruption import Interruption
-from .settings import Settings
+from .settings import Settings, plain
 
 CHECKPOINT, CONFIG, METRICS = "checkpoint.npz", "config.json", "metrics.jsonl"
 
@@ -55,7 +55,7 @@ class Run:
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None, *, resume: bool = False) -> None:
-        self.directory = Path(directory or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+        self.directory = Path(os.path.expanduser(directory or Path("runs") / time.strftime("%Y%m%d-%H%M%S")))
         self.saved: Checkpoint | None = None  # what a resumed run goes on from
         self._any_name = directory is None
         self._resume = resume
@@ -104,7 +104,7 @@ class Run:
         Raises CheckpointError if the saved checkpoint is of another model, and Stop or CheckpointError if the files
         cannot be written.
         """
-        fresh = Checkpoint(asdict(config), params, state, optimizer, facts=facts)
+        fresh = Checkpoint(plain(config), params, state, optimizer, facts=facts)
         self._lr = getattr(config, "lr", None)
         if self.saved is None:
             self.write(CONFIG, {**fresh.config, **facts})

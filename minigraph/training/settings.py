@@ -11,11 +11,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterable
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, NoReturn
 
 from .errors import Stop
@@ -34,6 +35,7 @@ def setting(
     metavar: str | None = None,
     shown: str | None = None,
     may_change: bool = False,
+    path: bool = False,
 ) -> Any:
     """A field of a Settings class.
 
@@ -45,12 +47,15 @@ def setting(
         metavar: what stands for the value in `--help`, for instance DIR.
         shown: what `--help` gives as the default, where the value itself says little.
         may_change: whether a resumed run may be given another value.
+        path: whether a text is the path of a file or a folder. A run keeps it absolute, so that it can be resumed from
+            another folder.
     """
     return field(
         default=default,
         metadata={
             "help": help, "at_least": at_least, "above": above, "below": below, "choices": choices,
             "metavar": metavar, "shown": shown, "may_change": may_change,
+            "path": path,
         },
     )  # fmt: skip
 
@@ -82,6 +87,15 @@ def option(name: str) -> str:
 def may_change(settings: type[Settings]) -> set[str]:
     """The names of the fields that a resumed run may be given anew."""
     return {f.name for f in fields(settings) if f.metadata.get("may_change")}
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """The settings as a dict of plain values, as a run saves them: paths are absolute."""
+    values = asdict(settings)
+    for f in fields(settings):
+        if f.metadata.get("path") and values[f.name] is not None:
+            values[f.name] = os.path.abspath(os.path.expanduser(values[f.name]))
+    return values
 
 
 class Parser(argparse.ArgumentParser):

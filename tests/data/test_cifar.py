@@ -198,20 +198,30 @@ def test_what_is_no_archive_is_refused(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_locate(kind, tmp_path):
     version = VERSIONS[kind]
-    assert cifar.locate(tmp_path) is None
+    assert cifar.locate(tmp_path) == []
     archive = write_archive(kind, tmp_path)
-    assert cifar.locate(tmp_path) == (version, archive)
+    assert cifar.locate(tmp_path) == [(version, archive)]
     folder = write_folder(kind, tmp_path)
-    assert cifar.locate(tmp_path) == cifar.locate(folder) == (version, folder)  # before the archive
+    assert cifar.locate(folder) == [(version, folder)]
+    assert cifar.locate(tmp_path) == [(version, folder), (version, archive)]
+    (folder / next(iter(version.checksums))).unlink()
+    assert cifar.locate(tmp_path) == [(version, archive), (version, folder)]
     renamed = folder.rename(tmp_path / "renamed")
-    assert cifar.locate(renamed) == (version, renamed)
+    assert cifar.locate(renamed) == [(version, renamed)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "content", [b"", b"text", gzip.compress(b"text"), b"\x1f\x8b", b"\0" * 1024], ids=range(5)
+)
+def test_a_file_of_another_name_that_is_no_cifar10_is_none(kind, content, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    assert cifar.locate(tmp_path / "file") == []
 
 
 @pytest.mark.skipif("MINIGRAPH_DATA" not in os.environ, reason="MINIGRAPH_DATA names no CIFAR-10")
 def test_the_real_data():
-    found = cifar.locate(Path(os.environ["MINIGRAPH_DATA"]))
-    assert found is not None
-    dataset = cifar.read(*found)
+    dataset = cifar.read_first(cifar.locate(Path(os.environ["MINIGRAPH_DATA"])))
     assert dataset.train_images.shape == (50_000, 32, 32, 3)
     assert dataset.test_images.shape == (10_000, 32, 32, 3)
     assert np.bincount(dataset.train_labels).tolist() == [5000] * 10

@@ -127,6 +127,13 @@ def test_a_large_jpeg_is_read_as_well_as_a_png(tmp_path):
     assert abs(a - b).max() <= 3
 
 
+def test_a_tilde_is_the_users_home(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("USERPROFILE", str(folder.parent))  # Windows
+    assert image_folder("~/photos", 8).name == "photos"
+    assert read_image("~/photos/a/2.png", 8).shape == (8, 8, 3)
+
+
 def test_no_such_folder_and_no_folders(tmp_path):
     with pytest.raises(DataError, match=r"nowhere: no such folder; expected a folder that holds one folder"):
         image_folder(tmp_path / "nowhere")

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import sys
 import threading
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pooch
 import pytest
-from cifar_files import small_version, write_archive, write_folder
+from cifar_files import VERSIONS, small_version, write_archive, write_folder
 
 from minigraph.data import SYNTHETIC_NOTICE, DataError, cifar, load, source, synthetic
 
@@ -84,14 +85,100 @@ def test_load_from_the_folder_itself(kind, directory):
     assert is_real(load(directory=write_folder(kind, directory)))
 
 
+def packed(kind, directory):
+    return write_archive(kind, directory)
+
+
+def as_plain_tar(kind, directory):
+    """As a browser leaves it that unpacks what it downloads."""
+    path = write_archive(kind, directory)
+    plain = path.with_suffix("")
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    path.unlink()
+    return plain
+
+
+def renamed(suffix):
+    def write(kind, directory):
+        path = write_archive(kind, directory)
+        return path.rename(directory / (path.name.split(".")[0] + suffix))
+
+    return write
+
+
+def under_another_name(kind, directory):
+    return write_archive(kind, directory).rename(directory / "cifar")
+
+
+def nested(name):
+    def write(kind, directory):
+        return write_folder(kind, directory / (name or VERSIONS[kind].folder)).parent
+
+    return write
+
+
+def half_unpacked(fault):
+    """The archive, and beside it a folder in which a file is missing or cut off."""
+
+    def write(kind, directory):
+        write_archive(kind, directory)
+        path = write_folder(kind, directory) / [*VERSIONS[kind].checksums][-1]
+        path.write_bytes(path.read_bytes()[:5000]) if fault == "cut off" else path.unlink()
+        return directory
+
+    return write
+
+
+SHAPES = {
+    "archive": packed, "tar": as_plain_tar, "tgz": renamed(".tgz"), "downloaded twice": renamed(" (1).tar.gz"),
+    "another name": under_another_name, "folder in a folder": nested(""), "folder in another": nested("cifar"),
+    "half unpacked": half_unpacked("missing"), "half unpacked, all names": half_unpacked("cut off"),
+    "one of the files": lambda kind, directory: next(write_folder(kind, directory).iterdir()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_data_is_found_in_other_shapes(kind, shape, directory):
+    path = SHAPES[shape](kind, directory)
+    assert is_real(load("cifar10", path))
+    if shape not in ("another name", "one of the files"):  # a file of any name is looked into if it is named
+        assert is_real(load("cifar10", directory))
+
+
+@pytest.mark.parametrize("name", ["~/data", "~"])
+def test_a_tilde_is_the_users_home(name, directory, monkeypatch):
+    monkeypatch.setenv("HOME", str(directory.parent if "/" in name else directory))
+    monkeypatch.setenv("USERPROFILE", str(directory.parent if "/" in name else directory))  # Windows
+    write_folder("binary", directory)
+    assert is_real(load("cifar10", name))
+    monkeypatch.setenv("MINIGRAPH_DATA", name)
+    assert is_real(load("cifar10"))
+
+
+def test_the_archive_that_is_taken_for_a_damaged_folder_is_named(directory, caplog):
+    half_unpacked("cut off")("binary", directory)
+    load("cifar10", directory)
+    assert "test_batch.bin: truncated, corrupt" in caplog.text and "; took " in caplog.text
+    (directory / cifar.BINARY.archive).write_bytes(b"")
+    with pytest.raises(DataError, match=r"cifar-10-batches-bin.test_batch\.bin: truncated, corrupt"):
+        load("cifar10", directory)
+
+
+def test_a_file_that_is_no_archive(directory):
+    (directory / "file").write_text("text")
+    with pytest.raises(DataError, match="file: not an archive of CIFAR-10; expected cifar-10-batches-bin/"):
+        load("cifar10", directory / "file")
+
+
 def test_the_directory_is_taken_before_the_environment_and_that_before_the_cache(cache, directory, monkeypatch):
     in_cache = write_folder("binary", cache)
-    assert source.find() == (cifar.BINARY, in_cache)
+    assert source.find() == [(cifar.BINARY, in_cache)]
     in_environment = write_folder("python", directory / "environment")
     monkeypatch.setenv("MINIGRAPH_DATA", str(directory / "environment"))
-    assert source.find() == (cifar.PYTHON, in_environment)
+    assert source.find() == [(cifar.PYTHON, in_environment)]
     named = write_folder("binary", directory / "named")
-    assert source.find(directory / "named") == (cifar.BINARY, named)
+    assert source.find(directory / "named") == [(cifar.BINARY, named)]
 
 
 @pytest.mark.parametrize("dataset", ["auto", "cifar10"])

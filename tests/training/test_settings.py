@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from minigraph.training import Settings, Stop, setting
-from minigraph.training.settings import may_change, parser
+from minigraph.training.settings import may_change, parser, plain
 
 names = ["cnn", "mlp"]
 
@@ -102,6 +102,21 @@ def test_a_value_that_a_field_does_not_admit(name, value, message):
 def test_values_at_the_border(values):
     config = Config(**values)
     assert all(getattr(config, name) == value for name, value in values.items())
+
+
+def test_paths_are_absolute_in_what_a_run_saves(tmp_path, monkeypatch):
+    @dataclass(frozen=True, repr=False)
+    class Paths(Settings):
+        data: str | None = setting("photos", path=True)
+        other: str | None = setting(None, path=True)
+        model: str = setting("cnn")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    for given, saved in (("photos", tmp_path / "photos"), ("../x", tmp_path.parent / "x"), ("/x", "/x")):
+        assert plain(Paths(given)) == {"data": str(saved), "other": None, "model": "cnn"}
+    assert plain(Paths("a", "~/b"))["other"] == "/home/me/b"
+    assert Paths().data == "photos"
 
 
 def test_choices_are_read_when_they_are_needed(monkeypatch):
