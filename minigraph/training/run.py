@@ -76,7 +76,8 @@ class Run:
         with ExitStack() as stack:
             if self._resume:
                 if not self._path(CHECKPOINT).exists():
-                    raise CheckpointError(f"{self._path(CHECKPOINT)}: there is no such checkpoint")
+                    anew = f"; to start anew there, give --out {self.directory}" if self.directory.is_dir() else ""
+                    raise CheckpointError(f"{self._path(CHECKPOINT)}: there is no such checkpoint{anew}")
             elif self._make_directory():
                 stack.callback(self._remove_if_empty)
             died = self._path(LOCK).exists()  # a run that ends removes its lock, unless it is killed

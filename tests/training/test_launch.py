@@ -111,6 +111,26 @@ def test_a_process_of_its_own_is_ended_at_any_moment_and_resumed_to_the_bit(name
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
+@pytest.mark.parametrize("options", [["--out", "a"], []], ids=["the same --out", "no --out"])
+def test_of_processes_that_start_at_once_each_has_a_directory_or_an_error(options, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    command = [sys.executable, "-c", PROGRAM, "--epochs", "30", *options]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) for _ in range(4)]
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    codes = [process.returncode for process in processes]
+    directories = [tmp_path / "a"] if options else [*(tmp_path / "runs").iterdir()]
+    assert codes.count(0) == len(directories) == (1 if options else 4)
+    for code, error in zip(codes, errors, strict=True):
+        in_words = "another process is training here" in error or "is not empty" in error
+        assert (code, error) == (0, "") or (code == 2 and in_words and error.count("\n") == 1)
+    for directory in directories:
+        assert len(load(directory / "checkpoint.npz")["history"]) == 30
+        assert {path.name for path in directory.iterdir()} == {
+            "config.json", "metrics.jsonl", "checkpoint.npz", "summary.json",
+        }  # fmt: skip
+
+
 def test_ctrl_c_before_there_is_a_checkpoint(tmp_path, capsys):
     def interrupted(config, run):
         signal.raise_signal(signal.SIGINT)

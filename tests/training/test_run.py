@@ -187,7 +187,10 @@ def test_the_directory_of_a_run_that_died_before_its_first_checkpoint_is_used_ag
 
 def test_a_dead_run_that_cannot_be_resumed_says_so(tmp_path):
     dead(tmp_path, "config.json")
-    with pytest.raises(CheckpointError, match="there is no such checkpoint"), Run(tmp_path, resume=True):
+    anew = f"there is no such checkpoint; to start anew there, give --out {tmp_path}"
+    with pytest.raises(CheckpointError, match=anew), Run(tmp_path, resume=True):
+        pass
+    with pytest.raises(CheckpointError, match="there is no such checkpoint$"), Run(tmp_path / "none", resume=True):
         pass
 
 
