@@ -9,8 +9,6 @@ Without CIFAR-10 and without a network it trains on a synthetic set instead, and
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -24,13 +22,9 @@ from threadpoolctl import threadpool_limits
 import minigraph as mg
 import models
 from minigraph import data, training, tree
-from minigraph.training import Stop, setting
+from minigraph.training import setting
 
 # ------------------------------------------------------------------------------------- config
-
-
-def model_names() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(models.__path__))
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,7 +32,7 @@ class Config(training.Settings):
     """The settings. On one machine, with the same versions, two runs of one config end in the same bits."""
 
     preset: str = setting("default", "named settings, which the other options override")
-    model: str = setting("cnn", "a module of models/", choices=model_names)
+    model: str = setting("cnn", "a module of models/", choices=models.names)
     dataset: str = setting(
         "auto",
         "auto: cifar10, and without a network the synthetic set; config.json has the one that was found",
@@ -86,11 +80,10 @@ def train(config: Config, run: training.Run) -> None:
     training.need("matplotlib", "tqdm", *(["graphviz"] if config.draw else []))
 
     # ----------------------------------------------------------------------------------- data
-    directory = config.data and str(Path(config.data).expanduser().absolute())  # found from any directory on --resume
-    dataset = data.load(config.dataset, directory)
+    dataset = data.load(config.dataset, config.data)
     held_out = len(dataset.train_images) // 10 if config.val is None else config.val
     warmup = config.epochs / 10 if config.warmup is None else config.warmup
-    config = replace(config, data=directory, dataset=dataset.name, val=held_out, warmup=warmup)
+    config = replace(config, dataset=dataset.name, val=held_out, warmup=warmup)
     kept, validation = data.split(dataset, held_out)  # the same images for every seed
     train_set = data.Loader(
         *kept, config.batch_size, shuffle=True, padding=config.padding, flip=config.flip, seed=config.seed
@@ -104,10 +97,10 @@ def train(config: Config, run: training.Run) -> None:
         print(banner(data.SYNTHETIC_NOTICE), flush=True)
 
     # ---------------------------------------------------------------------------------- model
-    model = load_model(config.model)
+    model = models.load(config.model)
     with threadpool_limits(1, "blas"):  # the order of BLAS's sums could depend on the threads
         params, state = model.init(generator(config.seed, 0), **init_images(model, *kept))
-    check_apply(config.model, model.apply(params, state, next(iter(test_set))[0][:2], train=False))
+    model.apply(params, state, next(iter(test_set))[0][:2], train=False)  # a model that breaks the contract ends here
 
     # ------------------------------------------------------------------------------ optimizer
     steps = config.epochs * len(train_set)
@@ -200,23 +193,9 @@ def banner(text: str) -> str:
     return f"{line}\n{text}\n{line}"
 
 
-def load_model(name: str) -> Any:
-    """The module `models/<name>.py`."""
-    model = importlib.import_module(f"models.{name}")
-    if not callable(getattr(model, "init", None)) or not callable(getattr(model, "apply", None)):
-        raise Stop(f"models/{name}.py: expected functions init and apply, see models/__init__.py")
-    return model
-
-
-def check_apply(name: str, result: Any) -> None:
-    """Raise Stop unless a model's `apply` has returned what it should."""
-    if type(result) is not tuple or len(result) != 2:
-        raise Stop(f"models/{name}.py: apply should return (logits, state), got {type(result).__name__}")
-
-
 def init_images(model: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The argument `images` of a model's `init`, if the module asks for it by INIT_IMAGES."""
-    n = getattr(model, "INIT_IMAGES", 0)
+    """The argument `images` of a model's `init`, if its module asks for it by INIT_IMAGES."""
+    n = model.INIT_IMAGES
     if n == 0:
         return {}
     x, _ = next(iter(data.Loader(images[:n], labels[:n], n)))

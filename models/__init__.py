@@ -15,3 +15,88 @@ statistics of batch normalisation; `{}` if nothing): nested dicts of arrays. `ap
 x `(N, H, W, C)` to logits `(N, classes)`. It draws no random numbers but through minigraph's
 operations (`dropout`), so that a training run can be repeated and resumed.
 """
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigraph import tree
+from minigraph.blame import describe
+from minigraph.training import Stop
+
+CONTRACT = {
+    "init": "init(rng, ...) -> (params, state)",
+    "apply": "apply(params, state, x, *, train) -> (logits, state)",
+}
+
+
+def names() -> list[str]:
+    """The models there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+@dataclass(frozen=True)
+class Model:
+    """The two functions of a model, which raise Stop, naming the file, where they do not keep the contract above."""
+
+    file: str
+    module: Any
+
+    @property
+    def INIT_IMAGES(self) -> int:
+        return getattr(self.module, "INIT_IMAGES", 0)
+
+    def init(self, rng: np.random.Generator, **images: np.ndarray) -> tuple[Any, Any]:
+        params, state = self._pair("init", self.module.init(rng, **images))
+        for what, part in (("params", params), ("state", state)):
+            for path, leaf in tree.items(part):
+                if not tree.is_array(leaf) or (what == "params" and leaf.dtype.kind != "f"):
+                    raise self._broken("init", f"gave {describe(leaf)} at {path or 'the top'} of {what}")
+        return params, state
+
+    def apply(self, params: Any, state: Any, x: Any, *, train: bool) -> tuple[Any, Any]:
+        logits, state = self._pair("apply", self.module.apply(params, state, x, train=train))
+        if len(np.shape(logits)) != 2 or len(logits) != len(x):
+            raise self._broken("apply", f"gave logits {describe(logits)} for {len(x)} images")
+        return logits, state
+
+    def _pair(self, name: str, result: Any) -> tuple[Any, Any]:
+        if isinstance(result, tuple) and len(result) == 2:
+            return result
+        several = isinstance(result, (tuple, list, dict))
+        what = f"a {type(result).__name__} of {len(result)}" if several else describe(result)
+        raise self._broken(name, f"returned {what}")
+
+    def _broken(self, name: str, what: str) -> Stop:
+        arrays = ", trees of arrays, params of floats" if name == "init" else ", logits (N, classes)"
+        return Stop(f"{self.file}: {name} {what}; expected {CONTRACT[name]}{arrays}; see models/__init__.py")
+
+
+def load(name: str) -> Model:
+    """The model `models/<name>.py`. Raises Stop if it has no functions init and apply that can be called as above."""
+    module = importlib.import_module(f"{__name__}.{name}")
+    file = f"models/{name}.py"
+    for function, arguments, keywords in (("init", 1, {}), ("apply", 3, {"train": True})):
+        found = getattr(module, function, None)
+        if not callable(found):
+            raise Stop(f"{file}: expected functions init and apply, see models/__init__.py")
+        _check_signature(found, arguments, keywords, f"{file}: expected {CONTRACT[function]}, got {function}")
+    return Model(file, module)
+
+
+def _check_signature(function: Callable[..., Any], arguments: int, keywords: dict[str, bool], what: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # it has none that can be read
+        return
+    try:
+        signature.bind(*[None] * arguments, **keywords)
+    except TypeError as error:
+        raise Stop(f"{what}{signature}: {error}; see models/__init__.py") from None

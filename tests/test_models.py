@@ -1,14 +1,16 @@
 """The models: their form, and the cnn against an independent convolution."""
 
 import importlib
+import sys
 
 import numpy as np
 import pytest
 from scipy.signal import correlate
 
 import minigraph as mg
-import train_cifar
+import models
 from minigraph import tree
+from minigraph.training import Stop
 from models import cnn, mlp
 
 SMALL = {
@@ -21,7 +23,7 @@ def images(n, *shape):
     return np.random.default_rng(1).standard_normal((n, *shape), np.float32)
 
 
-@pytest.mark.parametrize("name", train_cifar.model_names())
+@pytest.mark.parametrize("name", models.names())
 def test_every_model_has_the_form_that_the_trainer_needs(name):
     model = importlib.import_module(f"models.{name}")
     params, state = model.init(np.random.default_rng(0))
@@ -102,3 +104,57 @@ def test_a_small_set_is_learnt_by_heart(model):
         losses.append(float(loss))
     assert losses[0] > 1
     assert losses[-1] < 0.02
+
+
+# ---------------------------------------------------------------- the contract of a model of the user's
+
+GOOD = {
+    "init": 'def init(rng): return {"w": np.zeros((3072, 10), np.float32)}, {}',
+    "apply": 'def apply(params, state, x, *, train): return x.reshape(len(x), -1) @ params["w"], state',
+}
+INIT = r"init\(rng, \.\.\.\) -> \(params, state\)"
+APPLY = r"apply\(params, state, x, \*, train\) -> \(logits, state\)"
+
+
+@pytest.fixture
+def write_model(tmp_path, monkeypatch):
+    """Writes `models/mine.py` with one of its functions as given."""
+
+    def write(function, source):
+        (tmp_path / "mine.py").write_text("import numpy as np\n" + "\n".join({**GOOD, function: source}.values()))
+
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    yield write
+    sys.modules.pop("models.mine", None)
+
+
+CONTRACT_BROKEN = [
+    ("apply", "def apply(params, state, x, *, train): return x.reshape(len(x), -1) @ params['w']",
+     rf"apply returned float32 \(2, 10\); expected {APPLY}"),
+    ("apply", "def apply(params, state, x, *, train): return None", rf"apply returned None; expected {APPLY}"),
+    ("apply", "def apply(params, state, x, *, train): return 1, 2, 3", "apply returned a tuple of 3; expected"),
+    ("apply", "def apply(params, state, x, *, train): return (x[0].reshape(1, -1) @ params['w'])[0], state",
+     r"apply gave logits float32 \(10,\) for 2 images; expected .*logits \(N, classes\)"),
+    ("apply", "def apply(params, state, x, *, train): return x[:1].reshape(1, -1) @ params['w'], state",
+     r"apply gave logits float32 \(1, 10\) for 2 images"),
+    ("apply", "def apply(params, x): return x", rf"expected {APPLY}, got apply\(params, x\): "),
+    ("apply", "def apply(params, state, x): return x", r".*got apply\(params, state, x\): .*'train'"),
+    ("apply", "apply = 3", "expected functions init and apply"),
+    ("init", "def init(rng): return {'w': np.zeros((3072, 10), np.float32), 'b': np.zeros(10, np.float32)}",
+     rf"init returned a dict of 2; expected {INIT}"),
+    ("init", "def init(rng): return {'w': np.zeros((3, 10), int)}, {}", r"init gave int64 \(3, 10\) at w of params"),
+    ("init", "def init(rng): return {'w': np.zeros((3072, 10)), 'b': 0.0}, {}", r"init gave 0\.0 at b of params"),
+    ("init", "def init(rng): return {'w': np.zeros((3072, 10))}, {'mean': 0}", r"init gave 0 at mean of state"),
+    ("init", "def init(): return {}, {}", rf"expected {INIT}, got init\(\): too many positional arguments"),
+    ("init", "", "expected functions init and apply"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "source", "message"), CONTRACT_BROKEN, ids=range(len(CONTRACT_BROKEN)))
+def test_a_model_that_breaks_the_contract_is_told_so_by_its_file(function, source, message, write_model):
+    write_model(function, source)
+    with pytest.raises(Stop, match=rf"^models/mine\.py: {message}.*see models/__init__\.py$") as caught:
+        model = models.load("mine")
+        params, state = model.init(np.random.default_rng(0))
+        model.apply(params, state, images(2, 32, 32, 3), train=True)
+    assert "\n" not in str(caught.value)

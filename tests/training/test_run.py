@@ -190,7 +190,7 @@ def test_a_dead_run_that_cannot_be_resumed_says_so(tmp_path):
     anew = f"there is no such checkpoint; to start anew there, give --out {tmp_path}"
     with pytest.raises(CheckpointError, match=anew), Run(tmp_path, resume=True):
         pass
-    with pytest.raises(CheckpointError, match="there is no such checkpoint$"), Run(tmp_path / "none", resume=True):
+    with pytest.raises(CheckpointError, match=r"there is no such checkpoint$"), Run(tmp_path / "none", resume=True):
         pass
 
 
