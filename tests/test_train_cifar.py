@@ -235,6 +235,45 @@ def test_every_setting_is_an_option(tmp_path, monkeypatch):
     assert (loaders[3].padding, loaders[3].flip, schedules[1]) == (0, True, {"warmup": 4})
 
 
+@pytest.mark.parametrize("preset", train_cifar.PRESETS)
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 10, 40])
+def test_in_a_run_of_any_length_the_rate_falls_for_most_of_it(epochs, preset, tmp_path, monkeypatch):
+    rates = []
+    cosine = mg.optim.cosine
+
+    def noted(lr, steps, **options):
+        schedule = cosine(lr, steps, **options)
+        rates.extend(schedule(step) for step in range(steps))
+        raise training.Stop("that is all")
+
+    monkeypatch.setattr(mg.optim, "cosine", noted)
+    assert train(tmp_path, "--preset", preset, "--batch-size", "8", model="mlp", epochs=epochs) == 2
+    top = int(np.argmax(rates))
+    assert len(rates) == 34 * epochs and top <= len(rates) / 10 + 1
+    assert np.all(np.diff(rates[top:]) < 0) and rates[-1] < rates[top] / 50
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 12])
+@pytest.mark.parametrize("model", ["mlp", "cnn", "airnet"])
+def test_the_defaults_suit_a_few_images(n, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *_: synthetic.draw(train=n, test=1))
+    assert train_cifar.main(["--model", model, "--epochs", "1", "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == RESULTS
+    assert json.loads((tmp_path / "config.json").read_text())["val"] == n // 10
+
+
+def test_the_validation_images_are_the_same_for_every_seed(tmp_path, monkeypatch):
+    seen = []
+    Loader = data.Loader
+    monkeypatch.setattr(data, "Loader", lambda *a, **k: seen.append(a[1]) or Loader(*a, **k))
+    for seed in "01":
+        train(tmp_path / seed, "--seed", seed, epochs=1)
+    (_, val, _), (_, again, _) = seen[:3], seen[3:]
+    assert np.array_equal(val, again) and len(val) == 30
+    share = 30 * np.bincount(SMALL.train_labels) / 300
+    assert np.all(abs(np.bincount(val, minlength=10) - share) < 1)
+
+
 def test_a_run_is_repeatable_and_depends_on_its_seed(tmp_path, noisy):
     for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
         train(tmp_path / name, "--seed", seed, model=noisy)
@@ -426,7 +465,7 @@ def test_a_module_that_is_no_model(tmp_path, capsys, monkeypatch):
 def test_a_model_that_returns_only_logits(tmp_path, capsys, monkeypatch):
     source = NOISY.replace('return logits, {"mean": mean, "var": var}', "return logits")
     (tmp_path / "only_logits.py").write_text(source)
-    monkeypatch.setattr(models, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
     line = refused(capsys, train(tmp_path / "out", model="only_logits"))
     assert "models/only_logits.py: apply returned float32 (2, 10); expected apply(params, state, x, *, train)" in line
 

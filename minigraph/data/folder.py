@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import DataError, Dataset
+from .dataset import DataError, Dataset, check_int
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -23,7 +23,8 @@ def image_folder(path: str | Path, size: int = 32, *, test: float = 0.2, seed: i
         path: the folder of folders. The classes are their names in alphabetical order. Hidden folders, and files of
             other kinds than PNG and JPEG, are passed over.
         size: height and width of the result, in pixels.
-        test: the share of each class that goes to the test part; each class keeps one image to train on.
+        test: the share of each class that goes to the test part. Unless it is 0, a class of two images or more gives at
+            least one. Each class keeps one image to train on.
         seed: which images these are, and the order of the images. Both depend on nothing else.
 
     Returns:
@@ -33,8 +34,8 @@ def image_folder(path: str | Path, size: int = 32, *, test: float = 0.2, seed: i
         DataError: there is no such folder, no folder in it, a class without images, or a file that cannot be read,
             which the message names; or Pillow is missing.
     """
-    if not isinstance(size, int | np.integer) or size < 1:
-        raise DataError(f"image_folder: size is {size!r}, expected an int >= 1")
+    check_int("image_folder", "size", size, 1)
+    check_int("image_folder", "seed", seed, 0)
     if not 0 <= test < 1:
         raise DataError(f"image_folder: test is {test!r}, expected a share from 0 to below 1")
     path = Path(os.path.expanduser(path))
@@ -42,7 +43,7 @@ def image_folder(path: str | Path, size: int = 32, *, test: float = 0.2, seed: i
     rng = np.random.default_rng(seed)
     chosen: dict[bool, list[tuple[Path, int]]] = {False: [], True: []}
     for label, paths in enumerate(files.values()):
-        held_out = min(round(test * len(paths)), len(paths) - 1)
+        held_out = min(max(round(test * len(paths)), test > 0), len(paths) - 1)
         for i, n in enumerate(rng.permutation(len(paths))):
             chosen[i < held_out].append((paths[n], label))
     parts: list[np.ndarray] = []

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from .cifar import MEAN, STD
-from .dataset import DataError
+from .dataset import DataError, as_examples, check_int
 
 
 class Loader:
@@ -23,7 +23,14 @@ class Loader:
     `epoch(e)` repeats epoch e exactly, and training continues at any position as if it had not
     stopped.
 
-    Raises DataError when images are not uint8 `(N, H, W, C)` or an argument does not fit them.
+    Args:
+        images: uint8 `(N, H, W, C)`, at least one.
+        labels: N integers from 0 on, as an array `(N,)` or `(N, 1)` or a list.
+        batch_size: examples in a batch. It may be larger than N: then there is one batch.
+        mean, std: of each channel, for values from 0 to 1; by default those of CIFAR-10.
+        shuffle, padding, flip, seed: see above.
+
+    Raises DataError, saying what to do, when images or labels are of another kind or an argument does not fit them.
     """
 
     def __init__(
@@ -39,25 +46,22 @@ class Loader:
         flip: bool = False,
         seed: int = 0,
     ) -> None:
-        if images.dtype != np.uint8 or images.ndim != 4 or images.size == 0:
-            hint = "; floats from 0 to 1 become such by (255 * images).round().astype(np.uint8)"
-            raise DataError(
-                f"Loader: expected images uint8 (N, H, W, C), got {images.dtype} {images.shape}"
-                f"{hint if images.dtype.kind == 'f' else ''}"
-            )
-        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-            raise DataError(f"Loader: expected {len(images)} integer labels, got {labels.dtype} {labels.shape}")
+        images, labels = as_examples(images, labels, "Loader")
+        if images.size == 0:
+            raise DataError(f"Loader: expected at least one image, got {images.dtype} {images.shape}")
         _, height, width, channels = images.shape
-        _check_int("batch_size", batch_size, 1)
-        _check_int("padding", padding, 0, min(height, width) - 1)  # what can be reflected
-        _check_int("seed", seed, 0)
+        check_int("Loader", "batch_size", batch_size, 1)
+        check_int("Loader", "padding", padding, 0, min(height, width) - 1)  # what can be reflected
+        check_int("Loader", "seed", seed, 0)
         m, s = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         if not (m.shape == s.shape == (channels,) and np.isfinite([m, s]).all() and (s > 0).all()):
+            first = images.shape[1] in (1, 3, 4) and channels not in (1, 3, 4)
+            hint = "; if the channels come first: images.transpose(0, 2, 3, 1)" if first else ""
             raise DataError(
-                f"Loader: expected a mean and a std > 0 for each of {channels} channels, got {mean} and {std}"
+                f"Loader: expected a mean and a std > 0 for each of {channels} channels, got {mean} and {std}{hint}"
             )
         self.images = np.ascontiguousarray(images)
-        self.labels = labels.astype(np.int64, copy=False)
+        self.labels = labels
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.padding = padding
@@ -89,9 +93,9 @@ class Loader:
         return self.epoch(self._passes - 1)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The batches `start`, `start + 1`, ... of an epoch (both counted from 0)."""
-        _check_int("epoch", epoch, 0)
-        _check_int("start", start, 0, len(self))
+        """The batches `start`, `start + 1`, ... of an epoch (both counted from 0), to repeat it or to resume in it."""
+        check_int("Loader", "epoch", epoch, 0)
+        check_int("Loader", "start", start, 0, len(self))
         return self._batches(epoch, start)
 
     def _batches(self, epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -122,12 +126,6 @@ class Loader:
             chosen = rng.random(n) < 0.5
             pixels[chosen] = pixels[chosen][:, :, ::-1]
         return pixels[..., None].view(np.uint8)
-
-
-def _check_int(name: str, value: int, low: int, high: int | None = None) -> None:
-    if not isinstance(value, int | np.integer) or value < low or (high is not None and value > high):
-        bounds = f">= {low}" if high is None else f"from {low} to {high}"
-        raise DataError(f"Loader: {name} is {value!r}, expected an int {bounds}")
 
 
 def _reflect(x: np.ndarray, p: int) -> np.ndarray:

@@ -39,6 +39,14 @@ def test_a_share_of_each_class_is_held_out(folder):
         assert np.bincount(image_folder(folder, 1, test=test).test_labels, minlength=3).tolist() == counts
 
 
+@pytest.mark.parametrize(("n", "test", "held_out"), [(1, 0.2, 0), (2, 0.2, 1), (2, 0, 0), (3, 0.01, 1), (30, 0.2, 6)])
+def test_a_small_class_is_tested_too(n, test, held_out, tmp_path):
+    for i in range(n):
+        save(tmp_path / "a" / f"{i}.png", (i, 0, 0))
+    dataset = image_folder(tmp_path, 1, test=test)
+    assert (len(dataset.train_labels), len(dataset.test_labels)) == (n - held_out, held_out)
+
+
 def test_the_training_images_are_in_random_order(tmp_path):
     for i in range(40):
         save(tmp_path / "ab"[i // 20] / f"{i}.png", (i, 0, 0))
@@ -170,6 +178,7 @@ def test_a_file_that_cannot_be_read_is_named(damage, folder, monkeypatch):
     [
         ({"size": 0}, "size is 0, expected an int >= 1"),
         ({"size": 1.5}, "size is 1.5"),
+        ({"seed": -1}, "seed is -1, expected an int >= 0"),
         ({"test": 1}, "test is 1, expected a share from 0 to below 1"),
         ({"test": -0.1}, "test is -0.1"),
     ],

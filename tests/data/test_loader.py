@@ -241,5 +241,5 @@ def test_the_repr_is_one_line_of_what_it_does():
 
 def test_float_images_are_told_what_to_become():
     images, labels = examples()
-    with pytest.raises(DataError, match=r"got float64 .*; floats from 0 to 1 become such by \(255 \* images\)"):
+    with pytest.raises(DataError, match=r"got float64 .*; for values from 0 to 1: \(255 \* images\)"):
         Loader(images / 255, labels, 16)
