@@ -16,13 +16,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from threadpoolctl import threadpool_limits
+try:
+    import numpy as np
+    from threadpoolctl import threadpool_limits
 
-import minigraph as mg
-import models
-from minigraph import data, training, tree
-from minigraph.training import setting
+    import minigraph as mg
+    import models
+    from minigraph import data, training, tree
+    from minigraph.training import setting
+except KeyboardInterrupt:  # these imports take a moment
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 # ------------------------------------------------------------------------------------- config
 

@@ -361,6 +361,41 @@ def test_ctrl_c_in_a_process_of_its_own(tmp_path):
     assert len(saved["history"]) == len(read_rows(out)) >= 1
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("place", ["the test", "the score", "the figures"])
+def test_a_signal_during_the_final_evaluation_is_not_lost(place, name, tmp_path, monkeypatch, capsys):
+    number = getattr(signal, name)
+
+    def signal_and(function, last):
+        def call(*arguments, **options):
+            if last(*arguments):
+                signal.raise_signal(number)
+            return function(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        if place == "the test":
+            predict = training.predict
+            patch.setattr(training, "predict", signal_and(predict, lambda _, images: len(images.labels) == 60))
+        elif place == "the score":
+            patch.setattr(training, "score", signal_and(training.score, lambda _, labels: len(labels) == 60))
+        else:
+            patch.setattr(training.plots, "curves", signal_and(training.plots.curves, lambda *_: True))
+        assert train(tmp_path) == 128 + number
+    assert capsys.readouterr().err == f"interrupted: go on with --resume {tmp_path}\n"
+    assert train_cifar.main(["--resume", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == RESULTS
+
+
+@pytest.mark.parametrize("module", ["numpy", "threadpoolctl"])
+def test_ctrl_c_during_the_imports_is_one_line(module, tmp_path):
+    (tmp_path / f"{module}.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    run = subprocess.run([sys.executable, train_cifar.__file__], env=environment, capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "interrupted\n")
+
+
 def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch, capsys):
     def interrupt_twice(*_, **means):
         signal.raise_signal(signal.SIGINT)

@@ -43,9 +43,10 @@ class Interruption:
         self._restore()
 
     def check(self) -> None:
-        """Raise Interrupted if a signal has come."""
-        if self.number is not None:
-            raise Interrupted(self.number)
+        """Raise Interrupted if a signal has come that has not been raised yet."""
+        number, self.number = self.number, None
+        if number is not None:
+            raise Interrupted(number)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._restore()

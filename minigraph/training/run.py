@@ -93,8 +93,10 @@ class Run:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
         self._stack.close()
+        if kind is None:
+            self._interruption.check()  # a signal that the loop noted and did not live to see
 
     def start(self, config: Settings, params: Any, state: Any, optimizer: Any, **facts: Any) -> Checkpoint:
         """The checkpoint to go on from: one of these initial values or, in a resumed run, the one that was saved.
@@ -141,6 +143,7 @@ class Run:
             self._interruption.check()  # a signal that came after the last end_epoch
         finally:
             self._interruption.waiting = False
+        self._interruption.check()  # one that came after the last epoch's end
 
     def note(self, images: int, **means: Any) -> None:
         """End a step on so many images; `means` over them (loss=, accuracy=) become means over the epoch.

@@ -30,6 +30,15 @@ def test_a_signal_that_has_to_wait_is_raised_by_check(number):
             interruption.check()
 
 
+def test_a_signal_is_raised_once():
+    with Interruption() as interruption:
+        interruption.waiting = True
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted):
+            interruption.check()
+        interruption.check()
+
+
 def test_the_second_ctrl_c_does_not_wait():
     with Interruption() as interruption:
         interruption.waiting = True

@@ -273,6 +273,38 @@ def test_a_loop_that_is_left_early_defers_no_more_signals(tmp_path):
         pytest.fail("went on")
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("leave", ["goes on", "break", "return"])
+def test_a_signal_that_comes_after_the_end_of_the_last_epoch_is_not_lost(leave, number, tmp_path):
+    def train_one_epoch(run):
+        now = run.start(Config(), {"w": np.zeros(1)}, {}, {"step": np.array(0)})
+        for batches in run.epochs(loader(), 1):
+            for _, y in batches:
+                now.optimizer = {"step": now.optimizer["step"] + 1}
+                run.note(len(y))
+            run.end_epoch()
+            signal.raise_signal(number)
+            if leave == "break":
+                break
+            if leave == "return":
+                return
+        ended.append(leave)
+
+    ended = []
+    with pytest.raises(Interrupted) as caught, Run(tmp_path) as run:
+        train_one_epoch(run)
+    assert caught.value.number == number and run.resumable
+    assert ended == (["break"] if leave == "break" else [])
+
+
+def test_an_error_is_not_hidden_by_a_signal_that_waits(tmp_path):
+    with pytest.raises(ZeroDivisionError), Run(tmp_path) as run:
+        run.start(Config(), {"w": np.zeros(1)}, {}, {"step": np.array(0)})
+        for _ in run.epochs(loader(), 1):
+            signal.raise_signal(signal.SIGINT)
+            raise ZeroDivisionError
+
+
 def test_a_checkpoint_of_another_model(whole):
     before = content(whole)
     with pytest.raises(CheckpointError, match="of another model: params at w"), Run(whole, resume=True) as run:
