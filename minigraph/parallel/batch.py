@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -22,6 +23,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_MICROBATCH = 64  # examples in a part, where the caller does not say
+SHOWN = 6  # arrays of a wrong batch, in an error
 
 
 def value_and_grad(
@@ -34,18 +36,19 @@ def value_and_grad(
     """`minigraph.value_and_grad` for the mean loss of a batch, computed in parts that run in parallel.
 
     Args:
-        loss_fn: is called as `loss_fn(params, *batch)` with a part of the batch. It returns the mean loss of the
-            examples in the part, or `(loss, aux)` with `has_aux`.
+        loss_fn: is called as `loss_fn(params, *batch, **batch)` with a part of the batch. It returns the mean loss of
+            the examples in the part, or `(loss, aux)` with `has_aux`.
         executor: what runs the parts; by default `Threads()`, on all available cores.
-        microbatch: the number of examples in a part (the last one may have fewer). By default 64, or the batch divided
-            by the number of workers if that is less.
+        microbatch: the most examples in a part. By default 64, or the batch divided by the number of workers if that is
+            less. There are as few parts as this allows, and they are balanced: their sizes differ by one at most.
         has_aux: whether loss_fn returns a tree of arrays beside the loss.
 
     Returns:
         a function of `(params, *batch)`, where batch is trees of arrays that all have the same length N along their
-        first axis. It returns `(loss, gradients)`, or `((loss, aux), gradients)` with `has_aux`. The gradients are a
-        tree like params. If params have one dtype, the gradients are views of one flat array, which an optimizer reads
-        in one pass.
+        first axis. They may be given by name, as in `step(params, x=x, y=y)`, and are split all the same; what should
+        not be split goes into loss_fn by `functools.partial`. The function returns `(loss, gradients)`, or
+        `((loss, aux), gradients)` with `has_aux`. The gradients are a tree like params. If params have one dtype, the
+        gradients are views of one flat array, which an optimizer reads in one pass.
 
     The results of the parts become one as follows. Losses and floating aux (running statistics of batch normalisation,
     an accuracy) are averaged, weighted by the number of examples; other aux (counts) are summed. An aux that every part
@@ -61,29 +64,34 @@ def value_and_grad(
     Raises:
         ValueError: microbatch is below 1; the arrays of the batch differ in length or are empty; the aux of the parts
             differ in structure or shape.
-        TypeError: executor is not an `Executor`; the loss is not one floating number; the function is called inside
-            another transform or with Tensors that require a gradient, since its result cannot be differentiated again.
+        TypeError: executor is not an `Executor`; params are not given by position; the loss is not one floating number;
+            the function is called inside another transform or with Tensors that require a gradient, since its result
+            cannot be differentiated again.
         Exception: whatever loss_fn raises; of several parts that fail, the first one counts.
     """
     executor = _checked("value_and_grad", executor, microbatch)
 
     @functools.wraps(loss_fn)
-    def step(params: Tree, *batch: Tree) -> tuple[Any, Tree]:
-        leaves = tree.leaves((params, batch))
+    def step(*args: Tree, **named: Tree) -> tuple[Any, Tree]:
+        if not args:
+            raise TypeError("parallel.value_and_grad: params should be given first and without a name, got none")
+        params, *batch = args
+        leaves = tree.leaves((params, batch, named))
         if modes.flags.get() & modes.DIFFERENTIATED or any(type(x) is Tensor and x.requires_grad for x in leaves):
             raise TypeError(
                 "parallel.value_and_grad cannot be differentiated, inside a transform or through a Tensor that "
                 "requires a gradient: use minigraph.value_and_grad"
             )
-        n, size = _sizes("value_and_grad", batch, executor, microbatch)
+        n, parts = _parts("value_and_grad", batch, named, executor, microbatch)
         use_generator = _generators()
 
         def part(i: int) -> Partial:
-            examples = split(batch, i * size, (i + 1) * size)
-            share = min(size, n - i * size) / n
+            start, stop = _bounds(i, n, parts)
+            examples, examples_by_name = split((batch, named), start, stop)
+            share = (stop - start) / n
 
             def loss_of(p: Tree) -> Any:
-                return cast(Any, loss_fn)(p, *examples)
+                return cast(Any, loss_fn)(p, *examples, **examples_by_name)
 
             with use_generator(i):
                 loss, pullback, *aux = pulled_back(loss_of, (params,), has_aux=has_aux, own=False)
@@ -92,7 +100,7 @@ def value_and_grad(
                 (grads,) = pullback(np.asarray(share, loss.dtype), retain_graph=False)
             return Partial.of_part(i, share, loss, aux[0] if aux else None, grads)
 
-        loss, aux, grads = executor.reduce(part, -(-n // size), combine).finish()
+        loss, aux, grads = executor.reduce(part, parts, combine).finish()
         return ((loss, aux) if has_aux else loss), grads
 
     return cast(Callable[P, tuple[Any, Any]], step)
@@ -114,26 +122,27 @@ def map(f: Callable[..., R], *batch: Tree, executor: Executor | None = None, mic
         Exception: whatever f raises; of several parts that fail, the first one counts.
     """
     executor = _checked("map", executor, microbatch)
-    n, size = _sizes("map", batch, executor, microbatch)
+    n, parts = _parts("map", batch, {}, executor, microbatch)
     use_generator = _generators()
 
     def part(i: int) -> R:
+        start, stop = _bounds(i, n, parts)
         with use_generator(i):
-            result = f(*split(batch, i * size, (i + 1) * size))
-        expected = min(size, n - i * size)
+            result = f(*split(batch, start, stop))
+        expected = stop - start
         for path, a in tree.items(result):
             if np.shape(a)[:1] != (expected,):
                 at = f" at {path}" if path else ""
                 raise ValueError(f"parallel.map: f gave {describe(a)}{at} for a part of {expected} examples")
         return result
 
-    parts = executor.run(part, -(-n // size))
-    return cast(R, tree.map(lambda *arrays: np.concatenate(arrays), *parts))
+    results = executor.run(part, parts)
+    return cast(R, tree.map(lambda *arrays: np.concatenate(arrays), *results))
 
 
-def split(batch: tuple[Tree, ...], start: int, stop: int) -> tuple[Tree, ...]:
+def split(batch: Tree, start: int, stop: int) -> Tree:
     """The examples from `start` to `stop` of every array of the batch, as views."""
-    return cast(tuple[Tree, ...], tree.map(lambda a: a[start:stop], batch))
+    return tree.map(lambda a: a[start:stop], batch)
 
 
 def _checked(name: str, executor: Executor | None, microbatch: int | None) -> Executor:
@@ -155,15 +164,30 @@ def _generators() -> Callable[[int], AbstractContextManager[None]]:
     return lambda i: random.use(np.random.default_rng([seed, i]))
 
 
-def _sizes(name: str, batch: tuple[Tree, ...], executor: Executor, microbatch: int | None) -> tuple[int, int]:
-    """The length of the batch's arrays, and the number of examples in a part."""
-    lengths = {path or "0": np.shape(a)[:1] for path, a in tree.items(batch)}
+def _parts(
+    name: str, batch: Sequence[Tree], named: Tree, executor: Executor, microbatch: int | None
+) -> tuple[int, int]:
+    """The length of the batch's arrays, and the number of parts."""
+    lengths = {path: np.shape(a)[:1] for path, a in (*tree.items(batch), *tree.items(named))}
     sizes = set(lengths.values())
     if len(sizes) != 1 or sizes <= {(), (0,)}:
-        got = {path: shape[0] if shape else "no axis" for path, shape in lengths.items()}
+        got = {path: shape[0] if shape else "no axis" for path, shape in itertools.islice(lengths.items(), SHOWN)}
+        more = f" and {len(lengths) - SHOWN} more" if len(lengths) > SHOWN else ""
+        lists = next((x for x in (*batch, *named.values()) if isinstance(x, list) and len(x) > 1), None)
+        hint = "; a list is a tree of its entries, np.asarray makes one array of it" if lists else ""
+        hint = hint or "; what is no batch, such as a model's state, goes into the function by a closure"
         raise ValueError(
-            f"parallel.{name}: the batch's arrays should have one leading length of at least 1, got {got}; what is no "
-            "batch, such as a model's state, goes into the function by a closure"
+            f"parallel.{name}: the batch's arrays should have one leading length of at least 1, got {got}{more}{hint}"
         )
     ((n,),) = sizes
-    return n, microbatch or min(DEFAULT_MICROBATCH, -(-n // executor.workers))
+    return n, -(-n // (microbatch or min(DEFAULT_MICROBATCH, -(-n // executor.workers))))
+
+
+def _bounds(i: int, n: int, parts: int) -> tuple[int, int]:
+    """Where part i of n examples begins and ends: the first parts have one example more than the others, if need be.
+
+    A last part of what is left over could be a single example, which batch normalisation cannot work with.
+    """
+    size, longer = divmod(n, parts)
+    start = i * size + min(i, longer)
+    return start, start + size + (i < longer)

@@ -140,7 +140,6 @@ class Run:
                 yield self._batches(loader, epoch)
                 if len(self.now.history) != epoch + 1:
                     raise RuntimeError(f"Run.epochs: end_epoch was not called once at the end of epoch {epoch + 1}")
-            self._interruption.check()  # a signal that came after the last end_epoch
         finally:
             self._interruption.waiting = False
         self._interruption.check()  # one that came after the last epoch's end

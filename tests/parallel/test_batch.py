@@ -44,12 +44,14 @@ def test_bits_do_not_depend_on_the_threads(threads):
 @pytest.mark.parametrize(
     ("n", "threads", "microbatch", "sizes"),
     [
-        (10, 2, 4, [4, 4, 2]),
+        (10, 2, 4, [4, 3, 3]),
+        (12, 2, 4, [4, 4, 4]),
+        (97, 2, 32, [25, 24, 24, 24]),
         (10, 2, 10, [10]),
         (10, 2, 99, [10]),
         (10, 2, None, [5, 5]),
         (7, 2, None, [4, 3]),
-        (140, 2, None, [64, 64, 12]),
+        (140, 2, None, [47, 47, 46]),
         (1, 4, None, [1]),
     ],
 )
@@ -62,6 +64,69 @@ def test_sizes_of_the_parts(n, threads, microbatch, sizes):
 
     parallel.value_and_grad(f, executor=Threads(threads), microbatch=microbatch)(np.ones(()), np.ones(n))
     assert sorted(seen, reverse=True) == sizes
+
+
+@given(n=st.integers(1, 300), microbatch=st.none() | st.integers(1, 320), threads=st.integers(1, 9))
+def test_parts_are_balanced_and_no_larger_than_asked_for(n, microbatch, threads):
+    seen = []
+    x = np.arange(n)
+    got = parallel.map(lambda x: seen.append(len(x)) or x, x, executor=Threads(threads), microbatch=microbatch)
+    most = microbatch or min(64, -(-n // threads))
+    assert np.array_equal(got, x)
+    assert len(seen) == -(-n // most) and max(seen) <= most and max(seen) - min(seen) <= 1
+
+
+@pytest.mark.parametrize("batch_size", [97, 33, 65, 129])
+def test_batch_norm_of_vectors_takes_every_batch_size(batch_size):
+    def f(w, x):
+        y, _, _ = mg.batch_norm(x * w, None, None, np.zeros(3), np.ones(3), train=True)
+        return (y**3).mean()
+
+    x = rng().standard_normal((batch_size, 3))
+    loss, grad = parallel.value_and_grad(f, microbatch=32)(np.ones(3), x)
+    assert np.isfinite(loss) and np.isfinite(grad).all()
+
+
+def test_a_batch_may_be_given_by_name():
+    params, x, y = problem(10, np.float64)
+    step = parallel.value_and_grad(loss_fn, microbatch=3)
+    want = bits(step(params, x, y))
+    assert bits(step(params, x, y=y)) == bits(step(params, y=y, x=x)) == want
+
+    def on_trees(w, *, batch):
+        sizes.append(len(batch["x"]))
+        return (w * batch["x"] * batch["z"][0]).mean()
+
+    sizes = []
+    parallel.value_and_grad(on_trees, microbatch=2)(np.ones(()), batch={"x": np.ones(5), "z": [np.ones(5)]})
+    assert sorted(sizes) == [1, 2, 2]
+
+
+def test_params_are_given_by_position():
+    with pytest.raises(TypeError, match=r"parallel\.value_and_grad: params should be given first and without a name"):
+        parallel.value_and_grad(loss_fn)(params=1, x=np.ones(3))
+
+
+def test_what_is_given_by_name_is_checked_as_a_batch():
+    step = parallel.value_and_grad(lambda w, x, train=True: (w * x).mean())
+    with pytest.raises(ValueError, match=r"got \{'0': 4, 'train': 'no axis'\}; what is not to be split .*partial$"):
+        step(np.ones(()), np.ones(4), train=False)
+    with pytest.raises(ValueError, match=r"got \{'0': 4, 'y': 3\}$"):
+        step(np.ones(()), np.ones(4), y=np.ones(3))
+    with pytest.raises(TypeError, match="cannot be differentiated"):
+        step(np.ones(()), x=mg.Tensor(np.ones(3), requires_grad=True))
+
+
+@pytest.mark.parametrize("n", [2, 100, 10_000])
+def test_a_list_as_a_batch_gets_a_short_message(n):
+    for call in (
+        lambda: parallel.value_and_grad(lambda w, x, y: w.sum())(np.ones(2), np.ones(n), [1.0] * n),
+        lambda: parallel.map(lambda x, y: x, np.ones(n), [[1, 2]] * n),
+    ):
+        with pytest.raises(ValueError, match=r"a list is a tree of its entries, np\.asarray makes one array") as caught:
+            call()
+        assert len(str(caught.value)) < 400
+        assert (" more; a list" in str(caught.value)) == (n > 6)
 
 
 def test_batches_are_trees_of_arrays():
