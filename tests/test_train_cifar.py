@@ -23,7 +23,7 @@ from minigraph.data import synthetic
 from minigraph.serialize import load, save
 from models import airnet
 
-RESULTS = {"config.json", "metrics.jsonl", "summary.json", "curves.png", "confusion.png", "checkpoint.npz"}
+RESULTS = {"config.json", "metrics.jsonl", "summary.json", "curves.png", "confusion.png", "checkpoint.safetensors"}
 SMALL = synthetic.draw(train=300, test=60)
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -93,7 +93,7 @@ def read_rows(out):
 
 def content(out):
     """The checkpoint without what a clock says."""
-    saved = load(out / "checkpoint.npz")
+    saved = load(out / "checkpoint.safetensors")
     for row in (*saved["history"], saved["sums"]):
         row["seconds"] = row["images_per_second"] = None
     return saved
@@ -151,7 +151,7 @@ def test_results(tmp_path, capsys, monkeypatch, quick_figures):
 
 def test_the_test_accuracy_is_that_of_the_saved_parameters(tmp_path):
     train(tmp_path)
-    saved = load(tmp_path / "checkpoint.npz")
+    saved = load(tmp_path / "checkpoint.safetensors")
     model = models.load("mlp")
     loader = data.Loader(SMALL.test_images, SMALL.test_labels, 60)
     ((x, y),) = loader
@@ -174,7 +174,7 @@ def test_the_synthetic_set_is_announced_everywhere(tmp_path, capsys, figures):
     notice = data.SYNTHETIC_NOTICE
     assert output.index(notice) < output.index("epoch  1/1") < output.rindex(notice)
     results = [json.loads((tmp_path / name).read_text()) for name in ("config.json", "summary.json")]
-    for result in (*results, *read_rows(tmp_path), load(tmp_path / "checkpoint.npz")["facts"]):
+    for result in (*results, *read_rows(tmp_path), load(tmp_path / "checkpoint.safetensors")["facts"]):
         assert result["dataset"] == "synthetic"
         assert result["notice"] == notice
     assert figures.keys() == {"curves.png", "confusion.png"}
@@ -206,7 +206,7 @@ def test_init_is_given_normalised_training_images_if_it_takes_them(tmp_path, mon
     kept, _ = data.split(SMALL, 30)  # not validation's
     expected, _ = next(iter(data.Loader(*kept, 270)))
     assert np.array_equal(given[0], expected)
-    assert np.array_equal(load(tmp_path / "checkpoint.npz")["state"]["whiten"], airnet.whitening(expected))
+    assert np.array_equal(load(tmp_path / "checkpoint.safetensors")["state"]["whiten"], airnet.whitening(expected))
 
 
 def test_init_is_given_5000_images_at_most():
@@ -331,7 +331,7 @@ def test_interrupted_and_resumed_is_uninterrupted_to_the_bit(step, tmp_path, noi
         interrupt(patch, step)
         assert train(parts, model=noisy) == 130
     assert capsys.readouterr().err == f"interrupted: go on with --resume {parts}\n"
-    assert int(load(parts / "checkpoint.npz")["optimizer"]["step"]) == step
+    assert int(load(parts / "checkpoint.safetensors")["optimizer"]["step"]) == step
     assert not (parts / "summary.json").exists()
 
     assert train_cifar.main(["--resume", str(parts)]) == 0
@@ -357,7 +357,7 @@ def test_ctrl_c_in_a_process_of_its_own(tmp_path):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err == f"interrupted: go on with --resume {out}\n"
-    saved = load(out / "checkpoint.npz")
+    saved = load(out / "checkpoint.safetensors")
     assert len(saved["history"]) == len(read_rows(out)) >= 1
 
 
@@ -403,7 +403,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(training.Run, "note", interrupt_twice)
     assert train(tmp_path) == 130
-    assert int(load(tmp_path / "checkpoint.npz")["optimizer"]["step"]) == 0  # the one from the start
+    assert int(load(tmp_path / "checkpoint.safetensors")["optimizer"]["step"]) == 0  # the one from the start
 
 
 def test_resuming_a_finished_run_makes_its_report_again(tmp_path):
@@ -553,9 +553,9 @@ def test_a_disk_that_fills_up_costs_only_what_is_not_written_yet(tmp_path, capsy
     with monkeypatch.context() as patch:
         patch.setattr(training.Checkpoint, "save", save_once_more)
         line = refused(capsys, train(tmp_path))
-    assert "checkpoint.npz" in line and "No space left on device" in line
-    assert len(load(tmp_path / "checkpoint.npz")["history"]) == len(read_rows(tmp_path)) == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "metrics.jsonl", "checkpoint.npz"}
+    assert "checkpoint.safetensors" in line and "No space left on device" in line
+    assert len(load(tmp_path / "checkpoint.safetensors")["history"]) == len(read_rows(tmp_path)) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "metrics.jsonl", "checkpoint.safetensors"}
 
     monkeypatch.undo()
     monkeypatch.setattr(data, "load", lambda *_: SMALL)
@@ -581,7 +581,7 @@ def test_a_run_that_diverges_keeps_the_last_good_checkpoint(tmp_path, capsys, mo
     monkeypatch.setattr(data, "Loader", Diverging)
     line = refused(capsys, train(tmp_path, epochs=3))
     assert "diverged" in line and "--lr" in line and str(tmp_path) in line
-    saved = load(tmp_path / "checkpoint.npz")
+    saved = load(tmp_path / "checkpoint.safetensors")
     assert len(saved["history"]) == len(read_rows(tmp_path)) == 1
     assert all(np.isfinite(leaf).all() for leaf in tree.leaves(saved["params"]))
 
@@ -598,10 +598,10 @@ def test_a_huge_learning_rate(tmp_path, capsys):
 def test_resume_keeps_the_settings_of_the_run(options, named, tmp_path, capsys):
     train(tmp_path, epochs=1)
     capsys.readouterr()
-    before = (tmp_path / "checkpoint.npz").read_bytes()
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
     line = refused(capsys, train_cifar.main(["--resume", str(tmp_path), *options]))
     assert "--resume takes the settings of the run" in line and f"--{named}" in line
-    assert (tmp_path / "checkpoint.npz").read_bytes() == before
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
 
 
 def test_resume_without_a_checkpoint(tmp_path, capsys):
@@ -611,14 +611,14 @@ def test_resume_without_a_checkpoint(tmp_path, capsys):
 def test_resume_of_a_damaged_checkpoint(tmp_path, capsys):
     train(tmp_path, epochs=1)
     capsys.readouterr()
-    path = tmp_path / "checkpoint.npz"
+    path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     assert "not a readable checkpoint" in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
 
 
 @pytest.mark.parametrize("tree", [[1, 2], {"params": np.zeros(3)}, "x"], ids=["list", "part", "str"])
 def test_resume_of_a_checkpoint_of_something_else(tree, tmp_path, capsys):
-    save(tmp_path / "checkpoint.npz", tree)
+    save(tmp_path / "checkpoint.safetensors", tree)
     assert "no checkpoint of this version" in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
 
 
@@ -638,7 +638,7 @@ def test_resume_of_a_checkpoint_of_something_else(tree, tmp_path, capsys):
 def test_resume_of_a_checkpoint_with_a_wrong_part(part, value, tmp_path, capsys):
     train(tmp_path, epochs=1)
     capsys.readouterr()
-    path = tmp_path / "checkpoint.npz"
+    path = tmp_path / "checkpoint.safetensors"
     save(path, {**load(path), part: value})
     assert f"{path} is no checkpoint of this version" in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
 
@@ -650,7 +650,7 @@ def test_resume_of_a_checkpoint_with_a_wrong_part(part, value, tmp_path, capsys)
 def test_resume_of_a_checkpoint_whose_parts_contradict_each_other(step, rows, images, tmp_path, capsys):
     train(tmp_path)  # 2 epochs of 5 steps
     capsys.readouterr()
-    path = tmp_path / "checkpoint.npz"
+    path = tmp_path / "checkpoint.safetensors"
     saved = load(path)
     saved["optimizer"]["step"][...] = step
     saved["history"] = (saved["history"] * 2)[:rows]
@@ -665,7 +665,7 @@ def test_resume_of_a_checkpoint_whose_parts_contradict_each_other(step, rows, im
 def test_resume_of_a_checkpoint_of_another_model(part, tmp_path, capsys):
     train(tmp_path, epochs=1)
     capsys.readouterr()
-    path = tmp_path / "checkpoint.npz"
+    path = tmp_path / "checkpoint.safetensors"
     saved = load(path)
     at = saved[part] if part == "params" else saved[part]["velocity"]
     at["hidden"]["w"] = at["hidden"]["w"][:, :64]

@@ -40,7 +40,7 @@ def script(tmp_path, monkeypatch):
 
 
 def weights(directory):
-    saved = load(Path(directory) / "checkpoint.npz")
+    saved = load(Path(directory) / "checkpoint.safetensors")
     return [leaf.tobytes() for leaf in tree.leaves((saved["params"], saved["optimizer"]))]
 
 
@@ -53,7 +53,8 @@ def test_it_runs_as_a_program(script, tmp_path):
     assert (run.returncode, run.stderr) == (0, "")
     assert [line.split("   ")[0] for line in run.stdout.splitlines()] == ["epoch  1/2", "epoch  2/2"]
     out = tmp_path / "a"
-    assert {path.name for path in out.iterdir()} == {"config.json", "metrics.jsonl", "checkpoint.npz", "curves.png"}
+    results = {"config.json", "metrics.jsonl", "checkpoint.safetensors", "curves.png"}
+    assert {path.name for path in out.iterdir()} == results
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     config = json.loads((out / "config.json").read_text())
     assert config["size"] == 16 and config["classes"] == ["dark", "light"]
@@ -82,7 +83,7 @@ def test_it_is_interrupted_and_resumed_to_the_bit(script, monkeypatch, capsys):
 
 def test_it_learns(script):
     assert launch(script["train"], script["Config"](), [*OPTIONS, "--epochs", "8", "--out", "a"]) == 0
-    assert load("a/checkpoint.npz")["history"][-1]["val_accuracy"] == 1
+    assert load("a/checkpoint.safetensors")["history"][-1]["val_accuracy"] == 1
 
 
 def test_its_errors_are_one_line(script, capsys):

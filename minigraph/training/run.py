@@ -23,7 +23,7 @@ from .files import LOCK, locked, to_json, write
 from .interruption import Interruption
 from .settings import Settings, plain
 
-CHECKPOINT, CONFIG, METRICS = "checkpoint.npz", "config.json", "metrics.jsonl"
+CHECKPOINT, CONFIG, METRICS = "checkpoint.safetensors", "config.json", "metrics.jsonl"
 
 
 class Run:

@@ -50,7 +50,7 @@ def train(config, run, images=None):
 
 def content(directory):
     """The checkpoint of a run without what a clock says, as (path, type, bytes)."""
-    saved = load(directory / "checkpoint.npz")
+    saved = load(directory / "checkpoint.safetensors")
     for row in (*saved["history"], saved["sums"]):
         row["seconds"] = row["images_per_second"] = 0
     return [(path, np.asarray(leaf).dtype, np.asarray(leaf).tobytes()) for path, leaf in tree.items(saved)]

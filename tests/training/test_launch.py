@@ -61,7 +61,7 @@ def test_without_out_a_new_directory_under_runs(tmp_path, monkeypatch):
 def test_the_arguments_of_the_process_are_the_default(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "--epochs", "1", "--out", str(tmp_path)])
     assert launch(train, Config()) == 0
-    assert len(load(tmp_path / "checkpoint.npz")["history"]) == 1
+    assert len(load(tmp_path / "checkpoint.safetensors")["history"]) == 1
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
@@ -103,9 +103,9 @@ def test_a_process_of_its_own_is_ended_at_any_moment_and_resumed_to_the_bit(name
         _, err = process.communicate(timeout=30)
     assert process.returncode == status
     assert err == ("" if name == "SIGKILL" else f"interrupted: go on with --resume {tmp_path / 'a'}\n")
-    saved = load(tmp_path / "a" / "checkpoint.npz")
+    saved = load(tmp_path / "a" / "checkpoint.safetensors")
     epochs = len(saved["history"]) + 2
-    save(tmp_path / "a" / "checkpoint.npz", {**saved, "config": {**saved["config"], "epochs": epochs}})
+    save(tmp_path / "a" / "checkpoint.safetensors", {**saved, "config": {**saved["config"], "epochs": epochs}})
     assert launch(train, Config(), ["--resume", str(tmp_path / "a")]) == 0
     assert launch(train, Config(), ["--epochs", str(epochs), "--out", str(tmp_path / "b")]) == 0
     assert content(tmp_path / "a") == content(tmp_path / "b")
@@ -125,9 +125,9 @@ def test_of_processes_that_start_at_once_each_has_a_directory_or_an_error(option
         in_words = "another process is training here" in error or "is not empty" in error
         assert (code, error) == (0, "") or (code == 2 and in_words and error.count("\n") == 1)
     for directory in directories:
-        assert len(load(directory / "checkpoint.npz")["history"]) == 30
+        assert len(load(directory / "checkpoint.safetensors")["history"]) == 30
         assert {path.name for path in directory.iterdir()} == {
-            "config.json", "metrics.jsonl", "checkpoint.npz", "summary.json",
+            "config.json", "metrics.jsonl", "checkpoint.safetensors", "summary.json",
         }  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def test_a_resumed_run_may_change_what_may_change(tmp_path):
 def test_settings_in_a_checkpoint_are_checked(config, tmp_path, capsys):
     launch(train, Config(), ["--out", str(tmp_path)])
     capsys.readouterr()
-    path = tmp_path / "checkpoint.npz"
+    path = tmp_path / "checkpoint.safetensors"
     save(path, {**load(path), "config": config})
     line = error(capsys, launch(train, Config(), ["--resume", str(tmp_path)]))
     assert f"{path} is no checkpoint of this version: " in line

@@ -15,7 +15,7 @@ from minigraph.training import Checkpoint, Interrupted, Run, Stop
 from minigraph.training.run import describe
 from training.problem import STEPS, Config, content, loader, train
 
-RESULTS = {"config.json", "metrics.jsonl", "checkpoint.npz", "summary.json"}
+RESULTS = {"config.json", "metrics.jsonl", "checkpoint.safetensors", "summary.json"}
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -172,7 +172,7 @@ def test_a_config_json_that_no_run_left_is_left_alone(tmp_path):
 def dead(directory, *files):
     """What a run leaves that is killed."""
     directory.mkdir(exist_ok=True)
-    for name in (".lock", ".checkpoint.npz.0123abcd.tmp", *files):
+    for name in (".lock", ".checkpoint.safetensors.0123abcd.tmp", *files):
         (directory / name).write_text("half")
 
 
@@ -323,7 +323,7 @@ def test_a_checkpoint_that_does_not_fit_the_loader(images, tmp_path, monkeypatch
 
 
 def test_a_damaged_checkpoint_frees_the_directory(whole):
-    save(whole / "checkpoint.npz", [1])
+    save(whole / "checkpoint.safetensors", [1])
     with pytest.raises(CheckpointError, match="no checkpoint of this version"), Run(whole, resume=True):
         pass
     assert names(whole) == RESULTS
@@ -415,7 +415,7 @@ def test_facts_do_not_replace_what_the_run_writes(tmp_path):
         list(one_epoch(run, epoch=7, history="h"))
     (row,) = (json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines())
     assert row["epoch"] == 1 and row["history"] == "h"
-    assert Checkpoint.load(tmp_path / "r" / "checkpoint.npz").facts == {"epoch": 7, "history": "h"}
+    assert Checkpoint.load(tmp_path / "r" / "checkpoint.safetensors").facts == {"epoch": 7, "history": "h"}
 
 
 def test_a_finished_run_that_is_resumed_says_so(whole, capsys):
