@@ -50,7 +50,7 @@ class Config(training.Settings):
         may_change=True,
         path=True,
     )
-    epochs: int = setting(10, "passes over the training images", at_least=1)
+    epochs: int = setting(10, "passes over the training images", at_least=1, below=10**6)
     batch_size: int = setting(128, "images in a step", at_least=1)
     lr: float = setting(0.05, "the highest learning rate", above=0)
     warmup: float | None = setting(
@@ -61,12 +61,17 @@ class Config(training.Settings):
     padding: int = setting(2, "pixels by which a random crop may move an image; 0 for no crop", at_least=0)
     flip: bool = setting(True, "mirror images left to right at random")
     val: int | None = setting(None, "training images held out for validation", shown="a tenth", at_least=0)
-    seed: int = setting(0, "seeds all random numbers", at_least=0)
+    seed: int = setting(0, "seeds all random numbers", at_least=0, below=2**63)
     # The result does not depend on the threads. It does depend on the micro-batch, which is why that is a fixed number
     # and not derived from the machine's cores. 32 keeps four cores busy at batch 128; 64, the library's default, is
     # about 10% faster on two.
     threads: int = setting(
-        mg.parallel.available_cores(), "threads that share a step", shown="all cores", at_least=1, may_change=True
+        mg.parallel.available_cores(),
+        "threads that share a step",
+        shown="all cores",
+        at_least=1,
+        below=1000,
+        may_change=True,
     )
     microbatch: int = setting(32, "images that a thread takes through the net at once", at_least=1)
     draw: bool = setting(False, "also draw the model's graph: graph.dot, graph.svg", may_change=True)

@@ -1,8 +1,10 @@
 """The training script: its results, its resumption to the bit, and what it says to bad input."""
 
+import copy
 import dataclasses
 import errno
 import json
+import math
 import os
 import re
 import signal
@@ -455,7 +457,7 @@ def test_a_run_whose_data_was_given_by_a_relative_path_is_resumed_from_another_f
     [
         (["--lr", "nan"], "--lr is nan"),
         (["--lr", "inf"], "--lr is inf"),
-        (["--lr", "0"], "--lr is 0.0, expected a number above 0"),
+        (["--lr", "0"], "--lr is 0.0, expected a finite number above 0"),
         (["--lr", "-0.1"], "--lr is -0.1"),
         (["--lr", "fast"], "--lr: invalid float value: 'fast'"),
         (["--epochs", "0"], "--epochs is 0"),
@@ -659,6 +661,43 @@ def test_resume_of_a_checkpoint_whose_parts_contradict_each_other(step, rows, im
     before = path.read_bytes()
     assert f"{path}: step {step}, " in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
     assert path.read_bytes() == before
+
+
+WEIRD = [None, True, 2.0, -1, 10**400, math.nan, "no", {}, 1e308]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["the whole", "config", "history", "sums", "facts", "optimizer"])
+def test_whatever_a_checkpoint_says_is_refused_in_one_line_or_does_no_harm(part, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *_: SMALL)
+    monkeypatch.setattr(training.plots, "curves", lambda *_, **__: None)
+    monkeypatch.setattr(training.plots, "confusion", lambda *_, **__: None)
+    assert train_cifar.main(["--model", "mlp", "--epochs", "1", "--batch-size", "64", "--out", str(tmp_path)]) == 0
+    path = tmp_path / "checkpoint.safetensors"
+    whole = load(path)
+    for name in whole if part == "the whole" else whole[part][0] if part == "history" else whole[part]:
+        for value in WEIRD:
+            changed = copy.deepcopy(whole)
+            at = changed if part == "the whole" else changed[part][0] if part == "history" else changed[part]
+            at[name] = value
+            save(path, changed)
+            capsys.readouterr()
+            code = train_cifar.main(["--resume", str(tmp_path)])
+            error = capsys.readouterr().err
+            lines = error.count("\n")
+            assert (code, lines) in {(0, 0), (2, 1)} and len(error) < 500, (name, value)
+            for file in ("metrics.jsonl", "summary.json"):
+                assert not re.search("NaN|Infinity", (tmp_path / file).read_text()), (name, value)
+
+
+def test_parameters_that_are_not_finite_are_refused(tmp_path, capsys):
+    train(tmp_path, epochs=1)
+    path = tmp_path / "checkpoint.safetensors"
+    saved = load(path)
+    saved["params"]["hidden"]["w"][3] = np.nan
+    save(path, saved)
+    capsys.readouterr()
+    assert "the parameters are not finite" in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))
 
 
 @pytest.mark.parametrize("part", ["params", "optimizer"])

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import serialize, tree
 from ..serialize import CheckpointError, check_like
 from ..tree import Tree
@@ -90,13 +92,17 @@ class Checkpoint:
         for row in self.history:
             if not _has_numbers(row, epoch=int, step=int, seconds=float) or row.keys() != self.history[0].keys():
                 return "a row of history is not a row of numbers"
+            if row["seconds"] <= 0:
+                return "a row of history took no time"
+        if not all(np.isfinite(leaf).all() for leaf in tree.leaves((self.params, self.state)) if tree.is_array(leaf)):
+            return "the parameters are not finite"
         return None
 
 
 def _has_numbers(row: Any, **types: type) -> bool:
-    """Whether `row` is a dict of numbers (or None) by name, with those of `types` among them."""
+    """Whether `row` is a dict of finite numbers (or None) by name, with those of `types` among them."""
     return (
         isinstance(row, dict)
-        and all(value is None or type(value) in (int, float) for value in row.values())
+        and all(value is None or (type(value) in (int, float) and abs(value) < 1e300) for value in row.values())
         and all(type(row.get(name)) is kind for name, kind in types.items())
     )

@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,7 +61,7 @@ def launch(
             train(config, run)
         return 0
     except (Stop, DataError, OSError) as error:
-        _say(f"{program}: error: {' '.join(str(error).split())}")
+        _say(f"{program}: error: {' '.join(_in_words(error).split())}")
         return 2
     except KeyboardInterrupt as error:
         resumable = where is not None and (where / CHECKPOINT).exists()
@@ -72,16 +72,28 @@ def launch(
 def _saved_config(settings: type[Config], run: Run) -> Config:
     """The settings in the checkpoint of a run that is resumed."""
     assert run.saved is not None
+    where = f"{run.directory / CHECKPOINT} is no checkpoint of this version"
+    names, expected = run.saved.config.keys(), {f.name for f in fields(settings)}
+    if names != expected:  # a default in the place of a setting that is missing could be another one than the run had
+        missing, unknown = sorted(expected - names), sorted(names - expected)
+        raise CheckpointError(f"{where}: settings that are missing: {missing}, that there are no more: {unknown}")
     try:
         return settings(**run.saved.config)
-    except (TypeError, Stop) as error:
-        raise CheckpointError(f"{run.directory / CHECKPOINT} is no checkpoint of this version: {error}") from error
+    except Stop as error:
+        raise CheckpointError(f"{where}: {error}") from error
 
 
 def _resume_help(defaults: Settings) -> str:
     changing = sorted(option(name) for name in may_change(type(defaults)))
     only = f"; only {', '.join(changing)} may be given anew" if changing else ""
     return f"go on with the run in DIR, under its own settings{only}"
+
+
+def _in_words(error: BaseException) -> str:
+    """The text of an error; for one of the operating system, the file and the reason without its number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _say(line: str) -> None:

@@ -222,7 +222,7 @@ class Run:
                 if not self._any_name:
                     if self.directory.is_dir():
                         return False
-                    raise
+                    raise Stop(f"{self.directory} is a file, expected a directory for the results") from None
                 self.directory = self.directory.with_name(f"{name}-{i}")
         raise Stop(f"{self.directory}: a thousand runs of this second are there already")
 

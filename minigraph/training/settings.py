@@ -72,7 +72,7 @@ class Settings:
         for f, kinds in _fields(type(self)):
             value = getattr(self, f.name)
             if not _fits(value, f, kinds):
-                raise Stop(f"{option(f.name)} is {value}, expected {_expected(f, kinds)}")
+                raise Stop(f"{option(f.name)} is {_short(value)}, expected {_expected(f, kinds)}")
 
     def __repr__(self) -> str:
         changed = [f for f in fields(self) if getattr(self, f.name) != f.default]
@@ -165,11 +165,11 @@ def _expected(f: Field[Any], kinds: tuple[type, ...]) -> str:
     """What a field admits, in words."""
     if f.metadata.get("choices") is not None:
         return "one of " + ", ".join(_choices(f))
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
     words = next(names[k] for k in kinds if k in names)
     for bound, phrase in (("at_least", "of at least"), ("above", "above"), ("below", "and below")):
         if f.metadata.get(bound) is not None:
-            words += f" {phrase} {f.metadata[bound]:g}"
+            words += f" {phrase} {f.metadata[bound]:,}"
     return words
 
 
@@ -177,3 +177,9 @@ def _show(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)
+
+
+def _short(value: Any) -> str:
+    """The value as text, cut where it is long."""
+    text = str(value) if not isinstance(value, int) or abs(value) < 10**50 else f"{'-' * (value < 0)}10**50 or more"
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -164,12 +164,24 @@ def test_a_resumed_run_may_change_what_may_change(tmp_path):
     assert seen[1] == replace(seen[0], threads=2) == Config(lr=0.3, threads=2)
 
 
-@pytest.mark.parametrize("config", [{"lr": 0.0}, {"epochs": 2.0}, {"depth": 3}, {"lr": "x"}], ids=str)
+def test_a_checkpoint_has_every_setting(tmp_path, capsys):
+    launch(train, Config(), ["--out", str(tmp_path)])
+    capsys.readouterr()
+    path = tmp_path / "checkpoint.safetensors"
+    saved = load(path)
+    del saved["config"]["lr"]
+    save(path, saved)
+    line = error(capsys, launch(train, Config(), ["--resume", str(tmp_path)]))
+    assert f"{path} is no checkpoint of this version: settings that are missing: ['lr']" in line
+
+
+@pytest.mark.parametrize("config", [{"lr": 0.0}, {"epochs": 2.0}, {"depth": 3}, {"lr": "x"}, {"lr": None}], ids=str)
 def test_settings_in_a_checkpoint_are_checked(config, tmp_path, capsys):
     launch(train, Config(), ["--out", str(tmp_path)])
     capsys.readouterr()
     path = tmp_path / "checkpoint.safetensors"
-    save(path, {**load(path), "config": config})
+    saved = load(path)
+    save(path, {**saved, "config": {**saved["config"], **config}})
     line = error(capsys, launch(train, Config(), ["--resume", str(tmp_path)]))
     assert f"{path} is no checkpoint of this version: " in line
 
@@ -182,6 +194,14 @@ def test_an_error_that_is_the_users_to_mend_is_one_line(kind, tmp_path, capsys):
     assert launch(fail, Config(), ["--out", str(tmp_path / "a")]) == 2
     assert capsys.readouterr().err == "test_launch.py: error: what is wrong\n"
     assert not (tmp_path / "a").exists()
+
+
+def test_out_that_cannot_be_a_directory(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    line = error(capsys, launch(train, Config(), ["--out", str(tmp_path / "file")]))
+    assert line.endswith("/file is a file, expected a directory for the results")
+    below = tmp_path / "file" / "below"
+    assert error(capsys, launch(train, Config(), ["--out", str(below)])).endswith(f"error: {below}: Not a directory")
 
 
 def test_an_error_of_the_program_is_a_traceback(tmp_path):
