@@ -119,7 +119,14 @@ def train(config: Config, run: training.Run) -> None:
     )
 
     # ----------------------------------------------------------------------------------- loop
-    now = run.start(config, params, state, opt.init(params), **facts)  # or where it was stopped
+    description = {  # what whoever uses the parameters has to know
+        "name": config.model,
+        "classes": dataset.classes,
+        "shape": kept[0].shape[1:],
+        "mean": data.cifar.MEAN,
+        "std": data.cifar.STD,
+    }
+    now = run.start(config, params, state, opt.init(params), model=description, **facts)  # or where it was stopped
     parameters = sum(leaf.size for leaf in tree.leaves(params))
     print(
         f"{config.model}, {parameters:,} parameters; {dataset.name}: {len(kept[0]):,} images to train on, "

@@ -154,6 +154,9 @@ def test_results(tmp_path, capsys, monkeypatch, quick_figures):
 def test_the_test_accuracy_is_that_of_the_saved_parameters(tmp_path):
     train(tmp_path)
     saved = load(tmp_path / "checkpoint.safetensors")
+    assert saved["model"] == {
+        "name": "mlp", "classes": SMALL.classes, "shape": (32, 32, 3), "mean": data.cifar.MEAN, "std": data.cifar.STD,
+    }  # fmt: skip
     model = models.load("mlp")
     loader = data.Loader(SMALL.test_images, SMALL.test_labels, 60)
     ((x, y),) = loader

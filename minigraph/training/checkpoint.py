@@ -32,6 +32,8 @@ class Checkpoint:
         sums: the epoch so far: the number of images, the seconds, and for each noted mean its sum over the images.
         history: one row an epoch, as in metrics.jsonl.
         facts: what else each result of the run should say, for instance the name of the data set.
+        model: what one has to know to use the parameters, as a dict of plain values: the model's name, the names of the
+            classes, the normalisation of the images.
     """
 
     config: dict[str, Any]
@@ -41,6 +43,7 @@ class Checkpoint:
     sums: dict[str, Any] = field(default_factory=no_sums)
     history: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -72,8 +75,13 @@ class Checkpoint:
     def like(self, other: Checkpoint) -> Checkpoint:
         """This checkpoint, with its arrays in the order of those of `other`, which the running code has made.
 
-        Raises CheckpointError, naming the first array that differs in its place, shape or dtype.
+        Raises CheckpointError, naming the first array that differs in its place, shape or dtype, or what differs in
+        `model`.
         """
+        for name in sorted(self.model.keys() | other.model.keys()):
+            saved, running = self.model.get(name), other.model.get(name)
+            if saved != running:
+                raise CheckpointError(f"the checkpoint is of another model: {name} was {saved} and is {running} now")
         parts = ("params", "state", "optimizer")
         return replace(self, **{p: check_like(getattr(other, p), getattr(self, p), p) for p in parts})
 
@@ -83,6 +91,8 @@ class Checkpoint:
             return "config is not a dict"
         if not isinstance(self.facts, dict):
             return "facts is not a dict"
+        if not isinstance(self.model, dict):
+            return "model is not a dict"
         if not isinstance(self.optimizer, dict) or "step" not in self.optimizer:
             return "optimizer has no step"
         if not _has_numbers(self.sums, images=int, seconds=float):

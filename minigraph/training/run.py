@@ -98,16 +98,25 @@ class Run:
         if kind is None:
             self._interruption.check()  # a signal that the loop noted and did not live to see
 
-    def start(self, config: Settings, params: Any, state: Any, optimizer: Any, **facts: Any) -> Checkpoint:
+    def start(
+        self,
+        config: Settings,
+        params: Any,
+        state: Any,
+        optimizer: Any,
+        *,
+        model: dict[str, Any] | None = None,
+        **facts: Any,
+    ) -> Checkpoint:
         """The checkpoint to go on from: one of these initial values or, in a resumed run, the one that was saved.
 
-        The loop reads and sets its `params`, `state` and `optimizer`. `facts` are plain values that become part of
-        every result of the run.
+        The loop reads and sets its `params`, `state` and `optimizer`. `model` is what one has to know to use the
+        parameters, and is kept beside them. `facts` become part of every result of the run. Both are plain values.
 
         Raises CheckpointError if the saved checkpoint is of another model, and Stop or CheckpointError if the files
         cannot be written.
         """
-        fresh = Checkpoint(plain(config), params, state, optimizer, facts=facts)
+        fresh = Checkpoint(plain(config), params, state, optimizer, facts=facts, model=model or {})
         self._lr = getattr(config, "lr", None)
         if self.saved is None:
             self.write(CONFIG, {**fresh.config, **facts})

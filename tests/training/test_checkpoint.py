@@ -48,12 +48,21 @@ def test_like_takes_the_order_of_the_running_code(tmp_path):
         saved.like(fresh)
 
 
+def test_like_compares_what_the_parameters_are_of():
+    saved, fresh = checkpoint(model={"classes": ("a", "b")}), checkpoint(model={"classes": ("b", "a")})
+    with pytest.raises(CheckpointError, match=r"another model: classes was \('a', 'b'\) and is \('b', 'a'\) now"):
+        saved.like(fresh)
+
+
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
         ("config", 1, "config is not a dict"),
         ("optimizer", {}, "optimizer has no step"),
         ("optimizer", 1, "optimizer has no step"),
+        ("facts", [], "facts is not a dict"),
+        ("model", "cnn", "model is not a dict"),
+        ("params", {"w": np.array([1, np.nan])}, "the parameters are not finite"),
         ("sums", {}, "sums are not numbers"),
         ("sums", 1, "sums are not numbers"),
         ("sums", {"images": 1.0, "seconds": 0.0}, "sums are not numbers"),
@@ -64,6 +73,8 @@ def test_like_takes_the_order_of_the_running_code(tmp_path):
         ("history", [{}], "a row of history"),
         ("history", [{**ROW, "step": 3.0}], "a row of history"),
         ("history", [ROW, {**ROW, "lr": 0.1}], "a row of history"),
+        ("history", [{**ROW, "train_loss": np.inf}], "a row of history"),
+        ("history", [{**ROW, "seconds": 0.0}], "a row of history took no time"),
     ],
 )
 def test_a_wrong_part(part, value, message, tmp_path):
