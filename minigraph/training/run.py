@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -23,7 +24,7 @@ from .files import LOCK, locked, to_json, write
 from .interruption import Interruption
 from .settings import Settings, plain
 
-CHECKPOINT, CONFIG, METRICS = "checkpoint.safetensors", "config.json", "metrics.jsonl"
+CHECKPOINT, BEST, CONFIG, METRICS = "checkpoint.safetensors", "best.safetensors", "config.json", "metrics.jsonl"
 
 
 class Run:
@@ -133,24 +134,28 @@ class Run:
             raise RuntimeError("Run: start has to be called first")
         return self._now
 
-    def epochs(self, loader: data.Loader, n: int) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
+    def epochs(self, loader: data.Loader, n: float) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
         """The batches of each epoch that is still to do, of `n` in all. On a terminal there is a progress bar.
 
-        Every batch ends with `note`, every epoch with `end_epoch`. Raises CheckpointError if the position of a resumed
-        run does not fit the loader.
+        A fraction at the end of `n` is a shorter last epoch; there are `ceil(n * len(loader))` steps. Every batch ends
+        with `note`, every epoch with `end_epoch`. Raises CheckpointError if the position of a resumed run does not fit
+        the loader.
         """
-        self._check_position(loader, n)
-        self._epochs = n
-        if len(self.now.history) == n:
-            print(f"{self.directory}: all {n} epochs are done already", flush=True)
+        steps = math.ceil(n * len(loader))
+        self._epochs = math.ceil(n)
+        self._check_position(loader, steps)
+        if self.now.step == steps and not self.now.sums["images"]:
+            print(f"{self.directory}: all {n:g} epochs are done already", flush=True)
         self._interruption.waiting = True
+        self._open_bar(loader, steps)
         try:
-            for epoch in range(len(self.now.history), n):
-                yield self._batches(loader, epoch)
+            for epoch in range(len(self.now.history), self._epochs):
+                yield self._batches(loader, epoch, min(steps - epoch * len(loader), len(loader)))
                 if len(self.now.history) != epoch + 1:
                     raise RuntimeError(f"Run.epochs: end_epoch was not called once at the end of epoch {epoch + 1}")
         finally:
             self._interruption.waiting = False
+            self._close_bar()
         self._interruption.check()  # one that came after the last epoch's end
 
     def note(self, images: int, **means: Any) -> None:
@@ -176,8 +181,11 @@ class Run:
             self._bar.set_postfix({name: _format(name, value) for name, value in epoch.items()}, refresh=False)
             self._bar.update(images)
 
-    def end_epoch(self, **more: float | None) -> None:
+    def end_epoch(self, *, keep_best: str | None = None, **more: float | None) -> None:
         """End an epoch: its row, with `more` (val_loss=, val_accuracy=), goes to the files and, as a line, to the user.
+
+        With `keep_best="val_accuracy"` the checkpoint of the epoch in which that was highest is kept as
+        `best.safetensors`; the earliest of several.
 
         Raises Stop, before anything is written, if a value is not finite, and Interrupted as `note`.
         """
@@ -197,9 +205,11 @@ class Run:
         }
         now.history.append(row)
         now.sums = no_sums()
+        if keep_best is not None and all(row[keep_best] > r[keep_best] for r in now.history[:-1]):
+            now.save(self._path(BEST))  # before the other: after a kill between them the epoch is trained again
         self.save()
         write(self._path(METRICS), "".join(json.dumps({**now.facts, **r}) + "\n" for r in now.history).encode())
-        print(describe(row, self._epochs), flush=True)
+        self._print(describe(row, self._epochs))
         self._interruption.check()
 
     def save(self) -> None:
@@ -253,32 +263,25 @@ class Run:
         with suppress(OSError):
             self.directory.rmdir()
 
-    def _check_position(self, loader: data.Loader, n: int) -> None:
+    def _check_position(self, loader: data.Loader, steps: int) -> None:
         """Raise CheckpointError unless the step lies in the epoch after `history`, at the images that `sums` counts."""
         done, step, images = len(self.now.history), self.now.step, self.now.sums["images"]
-        first = step - done * len(loader)
+        first = step - min(done * len(loader), steps)
         expected = min(first * loader.batch_size, len(loader.images))
-        if step > n * len(loader) or not 0 <= first <= len(loader) or images != expected:
+        if step > steps or done > self._epochs or not 0 <= first <= len(loader) or images != expected:
             raise CheckpointError(
                 f"{self._path(CHECKPOINT)}: step {step}, {images} images into the epoch, does not follow from {done} "
-                f"finished epochs of {len(loader)} steps (of {n} epochs in all)"
+                f"finished epochs of {len(loader)} steps (of {steps} steps in all)"
             )
 
-    def _batches(self, loader: data.Loader, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The batches of an epoch that are left."""
+    def _batches(self, loader: data.Loader, epoch: int, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The batches that are left of an epoch of so many steps."""
         sums = self.now.sums
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                desc=f"epoch {epoch + 1}/{self._epochs}",
-                total=len(loader.images),
-                initial=sums["images"],
-                unit=" images",
-                leave=False,
-            )
+        if self._bar is not None:
+            self._bar.set_description(f"epoch {epoch + 1}/{self._epochs}", refresh=False)
         self._clock = time.perf_counter()
-        for x, y in loader.epoch(epoch, self.now.step - epoch * len(loader)):
+        done = self.now.step - epoch * len(loader)
+        for x, y in itertools.islice(loader.epoch(epoch, done), steps - done):
             step = self.now.step
             noted = sums["images"]
             yield x, y
@@ -288,13 +291,30 @@ class Run:
                     f"run.note({len(y)}, ...); now.step went from {step} to {self.now.step}, "
                     f"the images from {noted} to {sums['images']}"
                 )
-        self._close_bar()
+
+    def _open_bar(self, loader: data.Loader, steps: int) -> None:
+        """A bar over the whole run, which shows the time that is left of all of it."""
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            epochs, rest = divmod(np.array([steps, self.now.step]), len(loader))
+            an_epoch = min(len(loader) * loader.batch_size, len(loader.images))
+            images, done = (epochs * an_epoch + np.minimum(rest * loader.batch_size, an_epoch)).tolist()
+            self._bar = tqdm(total=images, initial=done, unit=" images", leave=False, dynamic_ncols=True)
 
     def _close_bar(self) -> None:
         if self._bar is not None:
             with suppress(OSError):  # the terminal may be gone
                 self._bar.close()
             self._bar = None
+
+    def _print(self, line: str) -> None:
+        """A line above the bar."""
+        if self._bar is not None:
+            self._bar.clear()
+        print(line, flush=True)
+        if self._bar is not None:
+            self._bar.refresh()
 
     def _check_finite(self, values: dict[str, Any]) -> None:
         """Raise Stop before values or parameters that are NaN or infinite get into a checkpoint."""
@@ -325,4 +345,6 @@ def describe(row: dict[str, Any], epochs: int) -> str:
 
 
 def _format(name: str, value: float) -> str:
-    return f"{value:.1%}" if name.endswith("accuracy") else f"{value:.3f}"
+    if name.endswith("accuracy"):
+        return f"{value:.1%}"
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"

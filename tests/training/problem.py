@@ -43,7 +43,7 @@ def train(config, run, images=None):
                 (loss, correct), grads = mg.value_and_grad(loss_fn, has_aux=True)(now.params, x, y)
             now.params, now.optimizer = opt.step(now.params, grads, now.optimizer)
             run.note(len(y), loss=loss, accuracy=correct / len(y))
-        run.end_epoch(val_loss=0.5, val_accuracy=None)
+        run.end_epoch(val_loss=0.5, val_accuracy=None, lr=config.lr)
     run.write("summary.json", {"step": now.step})
     return now
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,9 +12,15 @@ import pytest
 import tqdm
 
 from minigraph.serialize import CheckpointError, save
-from minigraph.training import Checkpoint, Interrupted, Run, Stop
+from minigraph.training import Checkpoint, Interrupted, Run, Stop, setting
 from minigraph.training.run import describe
 from training.problem import STEPS, Config, content, loader, train
+
+
+@dataclass(frozen=True, repr=False)
+class InPart(Config):
+    epochs: float = setting(3, above=0)
+
 
 RESULTS = {"config.json", "metrics.jsonl", "checkpoint.safetensors", "summary.json"}
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -118,6 +125,56 @@ def test_a_bar_goes_before_what_is_said_about_an_interruption(tmp_path, monkeypa
     with pytest.raises(Interrupted), Run(tmp_path) as run:
         train(Config(epochs=1), run)
     assert capsys.readouterr().err.endswith(" \r")
+
+
+def test_the_bar_is_over_the_whole_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tqdm.tqdm", partial(tqdm.tqdm, mininterval=0, ncols=100))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Run(tmp_path) as run:
+        train(InPart(epochs=2.5), run)
+    out, bar = capsys.readouterr()
+    states = bar.split("\r")
+    assert any("epoch 3/3" in s and "36/36" in s for s in states)  # 14 and 14 images, then two steps of 4
+    assert len(out.splitlines()) == 3 and all(line.startswith("epoch  ") for line in out.splitlines())
+
+
+# ---------------------------------------------------------------- epochs in part, and the best of them
+
+
+@pytest.mark.parametrize(("epochs", "steps", "rows"), [(0.1, 1, 1), (0.5, 2, 1), (1, 4, 1), (1.25, 5, 2), (2.3, 10, 3)])
+def test_a_run_may_end_within_an_epoch(epochs, steps, rows, tmp_path, monkeypatch):
+    with Run(tmp_path / "whole") as run:
+        now = train(InPart(epochs=epochs), run)
+    assert (now.step, len(now.history)) == (steps, rows)
+    for stop in range(1, steps + 1):
+        with monkeypatch.context() as patch:
+            signal_at(patch, stop)
+            with pytest.raises(Interrupted), Run(tmp_path / str(stop)) as run:
+                train(InPart(epochs=epochs), run)
+        with Run(tmp_path / str(stop), resume=True) as run:
+            train(InPart(epochs=epochs), run)
+        assert content(tmp_path / "whole") == content(tmp_path / str(stop))
+
+
+def test_a_loader_that_drops_its_last_batch(tmp_path):
+    images = loader()
+    images.drop_last = True
+    with Run(tmp_path) as run:
+        now = train(Config(epochs=2), run, images)
+    assert now.step == 6 and content(tmp_path)
+
+
+def test_the_best_epoch_is_kept_beside_the_last(tmp_path):
+    accuracies = [0.5, 0.75, 0.75, 0.25]
+    with Run(tmp_path) as run:
+        now = run.start(Config(), {"w": np.zeros(1)}, {}, {"step": np.array(0)})
+        for batches, accuracy in zip(run.epochs(loader(), 4), accuracies, strict=True):
+            for _, y in batches:
+                now.optimizer = {"step": now.optimizer["step"] + 1}
+                run.note(len(y))
+            run.end_epoch(val_accuracy=accuracy, keep_best="val_accuracy")
+    assert len(Checkpoint.load(tmp_path / "best.safetensors").history) == 2
+    assert len(Checkpoint.load(tmp_path / "checkpoint.safetensors").history) == 4
 
 
 def test_reprs(tmp_path):
