@@ -11,7 +11,7 @@ import minigraph as mg
 import models
 from minigraph import tree
 from minigraph.training import Stop
-from models import cnn, mlp
+from models import airnet, cnn, mlp
 
 SMALL = {
     "cnn": {"image": (8, 12, 3), "widths": (3, 5), "classes": 4},
@@ -104,6 +104,83 @@ def test_a_small_set_is_learnt_by_heart(model):
         losses.append(float(loss))
     assert losses[0] > 1
     assert losses[-1] < 0.02
+
+
+# ---------------------------------------------------------------- airnet
+
+
+def airnet_by_definition(params, state, x):
+    """Logits in training, with every convolution computed in full, whatever the pool then drops."""
+
+    def conv(h, w):
+        return mg.conv2d(h, w, padding=1)
+
+    def norm(h, b):
+        return (h - h.mean((0, 1, 2))) / np.sqrt(h.var((0, 1, 2)) + 1e-12) + b
+
+    def silu(h):
+        return h / (1 + np.exp(-h))
+
+    def pool(h):
+        rows, columns = (n // 2 * 2 for n in h.shape[1:3])
+        return np.maximum.reduce([h[:, i:rows:2, j:columns:2] for i in (0, 1) for j in (0, 1)])
+
+    h = silu(mg.conv2d(x, state["whiten"], params["whiten"]["b"]))
+    for name in ("block1", "block2", "block3"):
+        p = params[name]
+        first = silu(norm(pool(conv(h, p["conv1"])), p["b1"]))
+        h = silu(norm(conv(first, p["conv2"]), p["b2"]))
+        if "conv3" in p:
+            h = silu(norm(conv(h, p["conv3"]), p["b3"]) + first)
+    return h.max((1, 2)) @ params["head"] / 9
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("size", [24, 28, 32])
+def test_airnet_computes_what_it_would_without_the_trim(size, depth):
+    params, state = airnet.init(np.random.default_rng(0), widths=(5, 6, 7), depth=depth, classes=4)
+    rng = np.random.default_rng(2)
+    params = tree.map(lambda a: rng.standard_normal(a.shape), params)  # biases too, in float64
+    x = rng.standard_normal((3, size, size, 3))
+    logits, _ = airnet.apply(params, state, x, train=True)
+    np.testing.assert_allclose(logits, airnet_by_definition(params, state, x), rtol=1e-8, atol=1e-10)
+
+
+def test_airnet_parameters_and_state():
+    params, state = airnet.init(np.random.default_rng(0))
+    assert sum(a.size for a in tree.leaves(params)) == 1_971_352 and state["whiten"].size == 288
+    params, state = airnet.init(np.random.default_rng(0), widths=(24, 30), depth=3, classes=4)
+    assert {path: a.shape for path, a in tree.items(params)} == {
+        "whiten.b": (24,),
+        "block1.conv1": (3, 3, 24, 24), "block1.b1": (24,), "block1.conv2": (3, 3, 24, 24), "block1.b2": (24,),
+        "block1.conv3": (3, 3, 24, 24), "block1.b3": (24,),
+        "block2.conv1": (3, 3, 24, 30), "block2.b1": (30,), "block2.conv2": (3, 3, 30, 30), "block2.b2": (30,),
+        "block2.conv3": (3, 3, 30, 30), "block2.b3": (30,), "head": (30, 4),
+    }  # fmt: skip
+    _, new = airnet.apply(params, state, images(2, 32, 32, 3), train=True)
+    tree.check_like(state, new, "state")
+    with pytest.raises(ValueError, match=r"^airnet\.init: depth is 4, expected 2 or 3"):
+        airnet.init(np.random.default_rng(0), depth=4)
+
+
+def test_the_first_filters_of_airnet_are_the_identity():
+    x = images(1, 6, 6, 4)
+    y = mg.conv2d(x, airnet.dirac(np.random.default_rng(0), 4, 7), padding=1)
+    np.testing.assert_allclose(y[..., :4], x, atol=1e-6)
+    assert abs(y[..., 4:]).max() > 0.01
+
+
+def test_whitening_makes_patches_uncorrelated_and_of_one_size():
+    x = images(130, 8, 8, 3)
+    x = x + 2 * np.roll(x, 1, axis=2) + 3 * x.mean(-1, keepdims=True) + 0.5  # neighbours and channels are correlated
+    filters = airnet.whitening(x)
+    assert filters.shape == (2, 2, 3, 24) and filters.dtype == np.float32
+    np.testing.assert_array_equal(filters[..., 12:], -filters[..., :12])
+    y = mg.conv2d(x.astype(float), filters[..., :12].astype(float)).reshape(-1, 12)
+    second_moments = y.T @ y / len(y)
+    np.testing.assert_allclose(second_moments, np.diag(np.diag(second_moments)), atol=1e-4)
+    sizes = np.diag(second_moments)
+    assert (sizes > 0.9).all() and (sizes < 1).all()  # lambda / (lambda + 5e-4)
 
 
 # ---------------------------------------------------------------- the contract of a model of the user's

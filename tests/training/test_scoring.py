@@ -21,9 +21,82 @@ def test_predict_gives_all_results_in_order(n):
 
 
 def test_predict_refuses_a_loader_whose_order_is_not_that_of_its_labels():
-    for change in ({"shuffle": True}, {"padding": 1}, {"flip": True}):
+    one = {"flip": "alternate"}, {"brightness": 0.1}, {"contrast": 0.1}, {"cutout": 1}, {"drop_last": True}
+    for change in ({"shuffle": True}, {"padding": 1}, {"flip": True}, *one):
         with pytest.raises(ValueError, match="the loader shuffles, crops or flips"):
             predict(lambda x: x, loader(5, **change))
+
+
+WEIGHTS = np.random.default_rng(2).standard_normal((5, 6, 3, 4))
+
+
+def classify(x):
+    """Logits (B, 4) that depend on where things are."""
+    return np.tanh(np.tensordot(x, WEIGHTS, 3)) * 3
+
+
+def pictures(n, **options):
+    images = np.random.default_rng(1).integers(0, 256, (n, 5, 6, 3), np.uint8)
+    return data.Loader(images, np.zeros(n, int), 4, **options)
+
+
+def augmented(loader, tta):
+    """The definition, an image at a time."""
+
+    def both_sides(image):
+        return (classify(image[None])[0] + classify(image[None, :, ::-1])[0]) / 2
+
+    rows = []
+    for image in np.concatenate([x for x, _ in loader]):
+        row = both_sides(image)
+        if tta == "mirror+translate":
+            padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), "reflect")
+            row = row / 2 + (both_sides(padded[0:5, 0:6]) + both_sides(padded[2:7, 2:8])) / 4
+        rows.append(row)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("tta", ["mirror", "mirror+translate"])
+def test_test_time_augmentation_is_the_mean_over_the_views(tta):
+    loader = pictures(11)
+    got = predict(classify, loader, tta=tta, executor=mg.parallel.Threads(2), microbatch=3)
+    np.testing.assert_allclose(got, augmented(loader, tta), rtol=1e-5, atol=1e-6)
+    assert abs(got - predict(classify, loader)).max() > 0.1
+
+
+@pytest.mark.parametrize(("tta", "further"), [("mirror", 1), ("mirror+translate", 5)])
+@pytest.mark.parametrize(("unsure", "k"), [(1e-9, 0), (0.25, 5), (0.3, 6), (1.0, 20)])
+def test_only_the_images_that_are_unsure_get_further_views(tta, further, unsure, k):
+    loader, seen = pictures(20), []
+    plain, full = predict(classify, loader), augmented(loader, tta)
+    confidence = (np.exp(plain) / np.exp(plain).sum(1, keepdims=True)).max(1)
+    unsure_ones = np.argsort(confidence)[:k]
+    expected = plain.copy()
+    expected[unsure_ones] = full[unsure_ones]
+    got = predict(lambda x: seen.append(len(x)) or classify(x), loader, tta=tta, unsure=unsure)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    assert sum(seen) == 20 + further * k
+
+
+def test_predict_of_resized_images():
+    loader = pictures(6, resolution=4)
+    got = predict(lambda x: x.mean((1, 2)), loader, tta="mirror")  # a mean does not see the mirror
+    np.testing.assert_allclose(got, np.concatenate([x.mean((1, 2)) for x, _ in loader]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tta": "flip"}, "tta is 'flip', expected one of 'none', 'mirror', 'mirror\\+translate'"),
+        ({"tta": "mirror", "unsure": 0}, "unsure is 0, expected a number above 0, at most 1"),
+        ({"tta": "mirror", "unsure": 1.5}, "unsure is 1.5"),
+        ({"tta": "mirror", "apply": lambda x: x}, r"has to give logits \(B, classes\), got float32 \(5, 5, 6, 3\)"),
+        ({"tta": "mirror", "apply": lambda x: classify(x).argmax(1)}, r"got int64 \(5,\)"),
+    ],
+)
+def test_predict_refuses(change, message):
+    with pytest.raises(ValueError, match=f"^predict: .*{message}"):
+        predict(**({"apply": classify, "loader": pictures(5)} | change))
 
 
 def test_score():
