@@ -20,9 +20,9 @@ class Config(Settings):
 STEPS = 4  # in an epoch
 
 
-def loader(n=14, batch_size=4):
+def loader(n=14, batch_size=4, **options):
     images = np.random.default_rng(0).integers(0, 256, (n, 2, 2, 3), np.uint8)
-    return data.Loader(images, np.arange(n) % 2, batch_size, shuffle=True, flip=True)
+    return data.Loader(images, np.arange(n) % 2, batch_size, shuffle=True, flip=True, **options)
 
 
 def loss_fn(params, x, y):
