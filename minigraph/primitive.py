@@ -11,7 +11,8 @@
 A rule takes the gradient `g` of the output, the output `y`, and the forward's own arguments. It returns the gradient of
 each positional argument: an array, a thunk (a function of no argument, called only if that gradient is needed), or None
 for zero. A single gradient may stand alone, several come as a tuple. The rule is written in operators and minigraph's
-own functions: given arrays it computes, given Tensors it records, so one rule serves every order of derivative.
+own functions: given arrays it computes, given Tensors it records, so one rule serves every order of derivative. Where
+the output is float16, `g` is float32, see `tape.backprop`.
 
 An argument (or `y`) that the rule names with a leading underscore is not kept for the backward pass. In its place the
 rule gets a stand-in that has only its shape and dtype.
@@ -299,7 +300,7 @@ class Primitive(Generic[P]):
         y = composite(*inputs, **kwargs)
         targets = [a.node if p is not None else None for a, p in zip(inputs, node.parents, strict=True)]
         wanted = frozenset(t for t in targets if t is not None)
-        grads = tape.backprop([(y.node, g)], wanted, retain_graph=True, create_graph=True)
+        grads = tape.backprop([(y.node, g)], wanted, retain_graph=True, create_graph=True, wide=True)
         return tuple(grads.get(t) if t is not None else None for t in targets)
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:

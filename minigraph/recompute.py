@@ -13,7 +13,7 @@ from .blame import describe
 from .modes import RECORD
 from .primitive import Primitive
 from .tensor import Tensor
-from .transforms import name_of, vjp
+from .transforms import name_of, pulled_back
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,7 +68,7 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
 
         def rule(g: Any, _y: Any, *xs: Any) -> Any:
             with draws.replay():
-                _, pullback = vjp(lambda *tensors: run(*tensors)[0], *xs)
+                _, pullback = pulled_back(lambda *tensors: run(*tensors)[0], xs, wide=True)
             return pullback(g, retain_graph=False)
 
         op = Primitive(forward, f"checkpoint({name_of(f)})")

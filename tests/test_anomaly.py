@@ -26,7 +26,7 @@ def power(x):
 
 
 def method(x):
-    return x.std()  # method
+    return x.var()  # method
 
 
 def minigraphs(x):
@@ -56,7 +56,7 @@ def composite(x):
 @pytest.mark.parametrize(("f", "x", "call", "mark"), [
     (operator, X * 0, "divide(1, float64 (3,)) -> float64 (3,)", "operator"),
     (power, X * 0, "power(float64 (3,), -1.0)", "power"),
-    (method, X * np.float64(1e200), "std(float64 (3,), None, 0, False) -> float64 ()", "method"),
+    (method, X * np.float64(1e200), "var(float64 (3,), None, 0, False) -> float64 ()", "method"),
     (minigraphs, X, "log(float64 (3,)) -> float64 (3,)", "minigraphs"),
     (numpys_ufunc, X, "log(float64 (3,))", "numpys ufunc"),
     (numpys_function, np.full(3, 1e308), "mean(float64 (3,)) -> float64 ()", "numpys function"),
@@ -89,6 +89,14 @@ def test_the_first_gradient_that_is_not_finite():
         z = leaf(np.float32([0.0]))
         with pytest.raises(AnomalyError, match="multiply"):  # each gradient is finite, their sum is not
             (z * 3e38 + z * 2e38).backward()
+
+
+def test_a_gradient_that_overflows_where_it_is_rounded_to_float16():
+    x = leaf(np.float16([0.5, 1e-3]))
+    with mg.detect_anomaly():
+        y = (x * 6e4).sum() * 2.0  # the gradient is 12e4, of which float32 is still sure
+        with pytest.raises(AnomalyError, match=r"2 infinite .* in a gradient, float16 \(2,\): it is too large"):
+            y.backward()
 
 
 def test_what_was_not_finite_before_is_not_this_operations_fault():

@@ -102,7 +102,7 @@ _batch_norm_eval.name = "batch_norm"  # what errors and drawings call it, as in 
 @_batch_norm_eval.vjp
 def _(g, _y, x, scale, _bias, mean, var, *, eps=1e-5):
     # y = a (x - mean) + bias with a = scale r and r = 1 / sqrt(var + eps), where dr = -r^3 / 2 dvar
-    g, axes = widened(g), tuple(range(x.ndim - 1))
+    axes = tuple(range(x.ndim - 1))
     r = 1 / sqrt(widened(var) + eps)
     a = r if scale is None else scale * r
 
@@ -134,7 +134,7 @@ def _layer_norm(x: Any, *, eps: float = 1e-5):
 
 @_layer_norm.vjp
 def _(g, y, x, *, eps=1e-5):  # (g - mean(g) - y mean(g y)) / std
-    g, y = widened(g), widened(y)
+    y = widened(y)
     inv_std = 1 / sqrt(var_of(widened(x), -1, keepdims=True) + eps)
     return inv_std * (g - mean_of(g, -1, keepdims=True) - y * mean_of(g * y, -1, keepdims=True))
 
@@ -177,4 +177,6 @@ def dropout(
     if data.dtype.kind != "f":
         raise TypeError(f"dropout: x should be floating, got {data.dtype}")
     keep = random.drawing_from(rng).random(data.shape, np.float32) >= rate
-    return x * (keep.astype(data.dtype) * data.dtype.type(1 / (1 - rate)))
+    wide = widened(x)
+    y = wide * (keep.astype(wide.dtype) * wide.dtype.type(1 / (1 - rate)))
+    return y if wide is x else astype(y, x.dtype)
