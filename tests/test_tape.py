@@ -51,21 +51,24 @@ def test_diamonds_and_reuse():
     assert x.grad.item() == 2.0**60
 
 
-@mg.custom_vjp
-def noted(x, dtypes):
-    return x
+def noting(dtypes):
+    @mg.custom_vjp
+    def noted(x):
+        return x
 
+    @noted.vjp
+    def _(g, _y, _x):
+        dtypes.append(g.dtype)
+        return g
 
-@noted.vjp
-def _(g, _y, _x, dtypes):
-    dtypes.append(g.dtype)
-    return g
+    return noted
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_gradients_of_float16_are_summed_in_float32_and_rounded_once(create_graph):
     x, dtypes = leaf([3e-4], np.float16), []
-    y = sum((noted(x, dtypes) for _ in range(5000)), 0.0)
+    noted = noting(dtypes)
+    y = sum((noted(x) for _ in range(5000)), 0.0)
     y.backward(create_graph=create_graph)
     assert x.grad.data.tolist() == [5000.0] and x.grad.dtype == np.float16
     assert set(dtypes) == {np.dtype(np.float32)}
@@ -73,7 +76,7 @@ def test_gradients_of_float16_are_summed_in_float32_and_rounded_once(create_grap
     assert pullback([np.ones(1, np.float16)] * 5000)[0].tolist() == [5000.0]
     for dtype in (np.float32, np.float64):  # others stay as they are
         dtypes.clear()
-        noted(leaf(X, dtype), dtypes).sum().backward(create_graph=create_graph)
+        noted(leaf(X, dtype)).sum().backward(create_graph=create_graph)
         assert dtypes == [dtype]
 
 
