@@ -315,6 +315,11 @@ class Primitive(Generic[P]):
         kwargs = {k: v for k, v in (node.kwargs or {}).items() if k != "saved"}
         inputs = [identity(a) if p is not None else a for a, p in zip(args, node.parents, strict=True)]
         y = composite(*inputs, **kwargs)
+        if type(y) is not Tensor or y.node is None or y.shape != node.shape:
+            raise TypeError(
+                f"the composite of {self.name} should return a Tensor {node.shape}, made of its arguments by "
+                f"operations, got {type(y).__name__} {describe(y)}"
+            )
         targets = [a.node if p is not None else None for a, p in zip(inputs, node.parents, strict=True)]
         wanted = frozenset(t for t in targets if t is not None)
         grads = tape.backprop([(y.node, g)], wanted, retain_graph=True, create_graph=True, wide=True)
