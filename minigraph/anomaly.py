@@ -32,8 +32,8 @@ def note_forward(node: Node, y: np.ndarray, recorded: bool) -> None:
         with contextlib.suppress(ValueError):  # its memory belongs to somebody who has it read-only
             y.flags.writeable = True  # as it would be, if it were not a view of an input that was made read-only
     numbers = [a for a in node.args if isinstance(a, (np.ndarray, np.generic, float))]
-    if not _is_finite(y) and all(map(_is_finite, numbers)):
-        raise AnomalyError(f"{_count(y)} in the forward value of {describe_call(node)}")
+    if not is_finite(y) and all(map(is_finite, numbers)):
+        raise AnomalyError(f"{count(y)} in the forward value of {describe_call(node)}")
     if recorded:
         node.sums = [_checksum(a) for a in _saved_arrays(node)]
 
@@ -49,9 +49,9 @@ def read_only(values: list[Any]) -> list[Any]:
 
 def check_gradient(node: Node, i: int, g: Any, gradient: Any) -> None:
     """Raise AnomalyError where the gradient for argument `i` is not finite although `g`, the rule's input, is."""
-    if _is_finite(g) and not _is_finite(gradient):
+    if is_finite(g) and not is_finite(gradient):
         raise AnomalyError(
-            f"{_count(gradient)} in the gradient for argument {i} in the backward of {describe_call(node)}"
+            f"{count(gradient)} in the gradient for argument {i} in the backward of {describe_call(node)}"
         )
 
 
@@ -72,12 +72,12 @@ def _array(value: Any) -> np.ndarray:
     return np.asarray(value._array if hasattr(value, "node") else value)
 
 
-def _is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
     array = _array(value)
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def _count(value: Any) -> str:
+def count(value: Any) -> str:
     array = _array(value)
     nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
     return f"{nan} NaN and {inf} infinite of {array.size} entries"

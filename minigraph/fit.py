@@ -1,11 +1,17 @@
-"""A gradient made to fit its input: summed where the input was broadcast, and in the input's dtype."""
+"""A gradient made to fit its input: summed where the input was broadcast, and in the input's dtype.
+
+That of a float16 input is kept in float32 while the backward pass runs, and rounded at its end.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .anomaly import AnomalyError, count, is_finite
+from .blame import describe
 from .kernels.norm import column_sums
 from .kernels.precision import total
 
@@ -16,7 +22,8 @@ if TYPE_CHECKING:
 def fit(gradient: Any, node: Node, i: int) -> Any:
     """The gradient that the rule of `node` gave for argument `i`, in the shape and dtype of that input.
 
-    Raises TypeError where it is no array or Tensor, ValueError where its shape is that of neither input nor output.
+    For a float16 input it is float32. Raises TypeError where it is no array or Tensor, ValueError where its shape is
+    that of neither input nor output.
     """
     if not hasattr(gradient, "dtype") or not hasattr(gradient, "shape"):
         got = type(gradient).__name__
@@ -27,7 +34,17 @@ def fit(gradient: Any, node: Node, i: int) -> Any:
             shapes = f"has shape {gradient.shape}, expected {parent.shape}"
             raise ValueError(f"the rule's gradient for argument {i} {shapes}")
         gradient = sum_to(gradient, parent.shape)
-    return gradient if gradient.dtype == parent.dtype else gradient.astype(parent.dtype)
+    dtype = np.float32 if parent.dtype.char == "e" else parent.dtype
+    return gradient if gradient.dtype == dtype else gradient.astype(dtype)
+
+
+def narrowed(g: Any, node: Node, anomaly: int) -> Any:
+    """The gradient of a leaf or target in the dtype of its node. Under `anomaly` AnomalyError where that overflows."""
+    with np.errstate(over="ignore") if anomaly else contextlib.nullcontext():
+        narrow = g.astype(node.dtype)
+    if anomaly and is_finite(g) and not is_finite(narrow):
+        raise AnomalyError(f"{count(narrow)} in a gradient, {describe(node)}: it is too large for that dtype")
+    return narrow
 
 
 def sum_to(g: Any, shape: tuple[int, ...]) -> Any:

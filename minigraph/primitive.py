@@ -11,7 +11,8 @@
 A rule takes the gradient `g` of the output, the output `y`, and the forward's own arguments. It returns the gradient of
 each positional argument: an array, a thunk (a function of no argument, called only if that gradient is needed), or None
 for zero. A single gradient may stand alone, several come as a tuple. The rule is written in operators and minigraph's
-own functions: given arrays it computes, given Tensors it records, so one rule serves every order of derivative.
+own functions: given arrays it computes, given Tensors it records, so one rule serves every order of derivative. Where
+the output is float16, `g` is float32, see `tape.backprop`.
 
 An argument (or `y`) that the rule names with a leading underscore is not kept for the backward pass. In its place the
 rule gets a stand-in that has only its shape and dtype.
@@ -53,6 +54,8 @@ _flags = modes.flags.get
 _READ_ONLY = ANOMALY | CHECK
 _F32 = np.dtype(np.float32)
 _F64 = np.dtype(np.float64)
+# Arguments of these names say where and how. A node keeps copies of them, since the caller may change a list or array.
+_STATIC = frozenset({"axis", "axes", "shape", "index", "condition", "ddof"})
 _NUMPY_ERRORS = (TypeError, ValueError, IndexError)  # what NumPy raises for operands that do not fit
 
 
@@ -93,7 +96,9 @@ class Primitive(Generic[P]):
         self.records_saved = False
         self.narrows = True
         self.writes = False
+        self._static = tuple(i for i, name in enumerate(self.parameters) if name in _STATIC)
         self._frees_inputs = False  # neither the rule nor a composite reads all of the arguments
+        self._settles = bool(self._static)  # the arguments that the node keeps are not quite those of the call
         self._takes_saved = True  # or has no rule yet
 
     # ------------------------------------------------------------ definition
@@ -124,12 +129,14 @@ class Primitive(Generic[P]):
         self.unread = tuple(i for i, name in enumerate(asked.positional[2:]) if name.startswith("_"))
         self.unread_rest = asked.rest.startswith("_")
         self._frees_inputs = bool(self.unread or self.unread_rest) and self.composite is None
+        self._settles = bool(self._static) or self._frees_inputs
         return rule
 
     def define_composite(self, f: F) -> F:
         """Decorator: register the same function made of other operations, for derivatives of higher order."""
         self.composite = f
         self._frees_inputs = False
+        self._settles = bool(self._static)
         return f
 
     def ignores(self, i: int) -> bool:
@@ -156,15 +163,20 @@ class Primitive(Generic[P]):
                     traced = node.dtype
                 values.append(a._array)
                 parents.append(node)
+            elif type(a) is list:
+                values.append(_own(a))
+                parents.append(None)
             elif type(a) is _MaskedArray:
                 raise TypeError(f"{self.name}: {MASKED}")
             else:
                 values.append(a)
                 parents.append(None)
         if kwargs:
-            for v in kwargs.values():
+            for k, v in kwargs.items():
                 if type(v) is Tensor:
                     return self._apply(*self._positional(args, kwargs), **kwargs)
+                if type(v) is list or k in _STATIC:
+                    kwargs[k] = _own(v)
         flags = _flags()
         if flags & _READ_ONLY and tensors and not self.writes:
             values = read_only(values)
@@ -193,10 +205,10 @@ class Primitive(Generic[P]):
             node = new_node(self, y, parents, values, kwargs or None, kept, user_frame(2))
             if flags & ANOMALY:
                 note_forward(node, y, bool(recorded))
-            if self._frees_inputs:
+            if self._settles:
                 if flags & CHECK:
                     node.inputs = [*values]
-                self._free_inputs(values, parents)
+                self._settle(values, parents)
             if recorded:
                 out.node = node
         return out
@@ -223,8 +235,14 @@ class Primitive(Generic[P]):
             raise TypeError(f"{self._shown(values, kwargs)}: the result would be {y.dtype}, which has no gradient")
         return y
 
-    def _free_inputs(self, values: list[Any], parents: list[Node | None]) -> None:
-        """Put the nodes of the inputs in the place of the arrays that the rule does not read."""
+    def _settle(self, values: list[Any], parents: list[Node | None]) -> None:
+        """Put nodes in the place of the arrays that the rule does not read, and copies in that of static arguments."""
+        if self._static:
+            for i in self._static:
+                if i < len(values) and parents[i] is None:
+                    values[i] = _own(values[i])
+            if not self._frees_inputs:
+                return
         for i in self.unread:
             if i < len(values) and parents[i] is not None:
                 values[i] = parents[i]
@@ -297,9 +315,14 @@ class Primitive(Generic[P]):
         kwargs = {k: v for k, v in (node.kwargs or {}).items() if k != "saved"}
         inputs = [identity(a) if p is not None else a for a, p in zip(args, node.parents, strict=True)]
         y = composite(*inputs, **kwargs)
+        if type(y) is not Tensor or y.node is None or y.shape != node.shape:
+            raise TypeError(
+                f"the composite of {self.name} should return a Tensor {node.shape}, made of its arguments by "
+                f"operations, got {type(y).__name__} {describe(y)}"
+            )
         targets = [a.node if p is not None else None for a, p in zip(inputs, node.parents, strict=True)]
         wanted = frozenset(t for t in targets if t is not None)
-        grads = tape.backprop([(y.node, g)], wanted, retain_graph=True, create_graph=True)
+        grads = tape.backprop([(y.node, g)], wanted, retain_graph=True, create_graph=True, wide=True)
         return tuple(grads.get(t) if t is not None else None for t in targets)
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:
@@ -392,6 +415,13 @@ def _why_not_broadcast(*operands: Any, **_: Any) -> str | None:
                 f"{', '.join(map(str, sorted(lengths)))}"
             )
     return None
+
+
+def _own(x: Any) -> Any:
+    """x, or a copy of it where it is an array, or a list or tuple that may hold one."""
+    if isinstance(x, np.ndarray):
+        return x.copy()
+    return type(x)(map(_own, x)) if type(x) in (list, tuple) else x
 
 
 def _is_floating(x: Any) -> bool:

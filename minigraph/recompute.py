@@ -12,8 +12,8 @@ from . import modes, ops, random, tree
 from .blame import describe
 from .modes import RECORD
 from .primitive import Primitive
-from .tensor import Tensor
-from .transforms import name_of, vjp
+from .tensor import Tensor, value
+from .transforms import name_of, pulled_back
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,8 +35,9 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
         if not traced or not modes.flags.get() & RECORD:
             return f(*args, **kwargs)
         inputs = [leaves[i] for i in traced]
-        # The node keeps `leaves`. If the inputs were in there, they would outlive the backward pass.
-        leaves = [None if i in traced else x for i, x in enumerate(leaves)]
+        # The node keeps `leaves`. If the inputs were in there, they would outlive the backward pass. A Tensor is taken
+        # with the array that it has now, as by any other operation.
+        leaves = [None if i in traced else x.detach() if type(x) is Tensor else x for i, x in enumerate(leaves)]
         structure = tree.map(lambda _: 0, (args, kwargs))
 
         def run(*tensors: Any) -> Any:
@@ -64,14 +65,15 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
                 raise TypeError(
                     f"{name_of(f)} uses a Tensor that needs a gradient and is not among its arguments: pass it"
                 )
-            return y._array
+            return y._array, [value(x) for x in leaves]  # so that `detect_anomaly` sees which arrays are kept
 
-        def rule(g: Any, _y: Any, *xs: Any) -> Any:
+        def rule(g: Any, _y: Any, *xs: Any, saved: Any) -> Any:
             with draws.replay():
-                _, pullback = vjp(lambda *tensors: run(*tensors)[0], *xs)
+                _, pullback = pulled_back(lambda *tensors: run(*tensors)[0], xs, wide=True)
             return pullback(g, retain_graph=False)
 
         op = Primitive(forward, f"checkpoint({name_of(f)})")
+        op.records_saved = True  # the rule differentiates f itself
         op.vjp(rule)
         y = op(*inputs)
         like = outputs.pop()

@@ -20,8 +20,9 @@ import numpy as np
 from . import freeing
 from .anomaly import AnomalyError, MutationError, check_gradient
 from .blame import OUTSIDE, BackwardError, blame, describe
-from .fit import fit
+from .fit import fit, narrowed
 from .kernels.memory import pop_unshared
+from .kernels.precision import F16, widened
 from .modes import ANOMALY, CHECK, DIFFERENTIATED, RECORD, flags, mode
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def backprop(
     closed: bool = False,
     retain_graph: bool = False,
     create_graph: bool = False,
+    wide: bool = False,
 ) -> dict[Node, Any]:
     """Pull the gradients of the root nodes back to the leaves and to `targets`.
 
@@ -133,6 +135,10 @@ def backprop(
             transformed function, and its part in the gradient would be lost.
         retain_graph: keep what the rules need, for another pass. Otherwise each node is freed when it is done.
         create_graph: run the rules on Tensors, so that the gradients can be differentiated in turn.
+        wide: leave the gradients of float16 nodes in float32, since they are on their way in another pass.
+
+    Gradients of float16 are computed and summed in float32, from the roots on, and rounded once, at the end. A float16
+    sum of many uses would stop growing at 2,048 times the next one, and products would overflow on the way.
 
     Returns the gradient of each target and leaf that the walk has met, in its node's shape and dtype. Raises
     BackwardError, which names the operation and the user's line; under `detect_anomaly` also its two errors.
@@ -176,7 +182,7 @@ def backprop(
                     if gradient is None:  # None stands for zero
                         continue
                     try:
-                        fits = gradient.shape == parent.shape and gradient.dtype is parent.dtype
+                        fits = gradient.shape == parent.shape and gradient.dtype is parent.dtype is not F16
                     except AttributeError:
                         fits = False
                     if not fits:
@@ -195,7 +201,11 @@ def backprop(
             raise
         except Exception as error:
             raise blame(error, node) from error
-    return grads  # only targets and leaves are left: every other node was popped
+        if not wide:
+            for node, g in grads.items():  # targets and leaves: every other node was popped
+                if g.dtype is not node.dtype:
+                    grads[node] = narrowed(g, node, anomaly)
+    return grads
 
 
 class Walk:
@@ -214,6 +224,7 @@ class Walk:
         self.grads: dict[Node, Any] = {}
         for node, g in roots:
             if node.id >= self.oldest:
+                g = widened(g)
                 self.grads[node] = self.grads[node] + g if node in self.grads else g
             elif closed:
                 raise BackwardError(f"backward of a result, {describe(node)}\nTypeError: {OUTSIDE}")

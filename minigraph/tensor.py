@@ -154,6 +154,8 @@ class Tensor:
             retain_graph: keep the graph for another backward pass. Otherwise it is freed.
             create_graph: make the gradients differentiable in turn, and keep the graph.
 
+        Gradients of float16 are summed in float32 and rounded at the leaf, once in each backward pass.
+
         Raises:
             TypeError: this Tensor requires no gradient.
             ValueError: `gradient` is missing or of another shape.

@@ -49,6 +49,7 @@ def pulled_back(
     has_aux: bool = False,
     closed: bool = True,
     own: bool = True,
+    wide: bool = False,
 ) -> tuple[Any, ...]:
     """What `vjp` returns.
 
@@ -57,6 +58,7 @@ def pulled_back(
         closed: as in `tape.backprop`.
         own: make the gradients arrays that the caller may change. Otherwise they may share memory with one another and
             with what f was given, and are only to be read.
+        wide: the pullback takes and gives gradients of float16 in float32, as the rule of an operation does.
     """
     outer = modes.flags.get()
     # Differentiable in turn: inside another transform, or when called with recorded Tensors.
@@ -78,7 +80,7 @@ def pulled_back(
     targets = frozenset(t.node for t in leaves)
 
     def pullback(g: Any, *, retain_graph: bool = True) -> Any:
-        cotangents = tree.map(_cotangent, y, g)
+        cotangents = g if wide else tree.map(_cotangent, y, g)
         create = nested or requires_grad(cotangents)
         roots = [
             (t.node, _tensor(c) if create else _array(c))
@@ -86,7 +88,7 @@ def pulled_back(
             if type(t) is Tensor and t.node is not None
         ]
         found = tape.backprop(
-            roots, targets, closed=closed, retain_graph=retain_graph or create, create_graph=create
+            roots, targets, closed=closed, retain_graph=retain_graph or create, create_graph=create, wide=wide
         )
         grads = [found[t.node] if t.node in found else np.zeros(t.shape, t.dtype) for t in leaves]
         if create:

@@ -17,6 +17,8 @@ OF_MORE_THAN_A_MODULE = {
     "ops/test_axes.py": "every operation with an axis, by every spelling of it",
     "ops/test_broadcasting.py": "every operation that broadcasts, beside operands broadcast beforehand",
     "ops/test_float16.py": "every operation in float16, beside float64",
+    "ops/test_extremes.py": "every rule, with inputs near the ends of float16 and float32",
+    "ops/test_kept.py": "every operation, whose arguments change before the backward pass",
     "ops/test_promotion.py": "every operation of several operands, by their dtypes",
     "ops/test_mutations.py": "the table itself: each broken rule fails its row",
     "test_interface.py": "the names of the package, and what help and dir show",

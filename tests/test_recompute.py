@@ -111,3 +111,20 @@ def test_checkpoint_draws_the_same_again(given):
     plain = run(layer)
     for f in (mg.checkpoint(layer), mg.checkpoint(lambda x, g: mg.checkpoint(layer)(x, g))):
         close(run(f), plain, rtol=1e-14)
+
+
+def test_constants_of_a_checkpoint_are_those_of_the_call():
+    def product(x, c, t):
+        return x * c * t
+
+    x, c, t = Tensor(np.ones(2), requires_grad=True), np.full(2, 2.0), Tensor(np.full(2, 3.0))
+    y = mg.checkpoint(product)(x, c, t)
+    t.data = np.zeros(2)  # another array, which the graph does not know
+    y.backward(np.ones(2))
+    assert x.grad.data.tolist() == [6, 6]
+    with mg.detect_anomaly():
+        for array in (c, t.data):
+            y = mg.checkpoint(product)(x, c, t)
+            array += 1
+            with pytest.raises(mg.MutationError, match=r"checkpoint\(product\)"):
+                y.backward(np.ones(2))

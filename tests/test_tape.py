@@ -51,6 +51,63 @@ def test_diamonds_and_reuse():
     assert x.grad.item() == 2.0**60
 
 
+def noting(dtypes):
+    @mg.custom_vjp
+    def noted(x):
+        return x
+
+    @noted.vjp
+    def _(g, _y, _x):
+        dtypes.append(g.dtype)
+        return g
+
+    return noted
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_float16_are_summed_in_float32_and_rounded_once(create_graph):
+    x, dtypes = leaf([3e-4], np.float16), []
+    noted = noting(dtypes)
+    y = sum((noted(x) for _ in range(5000)), 0.0)
+    y.backward(create_graph=create_graph)
+    assert x.grad.data.tolist() == [5000.0] and x.grad.dtype == np.float16
+    assert set(dtypes) == {np.dtype(np.float32)}
+    _, pullback = mg.vjp(lambda x: [x] * 5000, x.data)  # as many roots
+    assert pullback([np.ones(1, np.float16)] * 5000)[0].tolist() == [5000.0]
+    for dtype in (np.float32, np.float64):  # others stay as they are
+        dtypes.clear()
+        noted(leaf(X, dtype)).sum().backward(create_graph=create_graph)
+        assert dtypes == [dtype]
+
+
+def test_second_derivatives_of_float16_are_summed_in_float32_too():
+    for dtype in (np.float16, np.float64):
+        h = mg.hessian(lambda x: sum((x * x * 0.5 for _ in range(3000)), 0.0).sum())(np.ones(2, dtype))
+        assert h.tolist() == [[3000, 0], [0, 3000]] and h.dtype == dtype
+    v = np.array([6e4, -6e4, 1.0], np.float16)  # a composite, whose gradients are not rounded on the way
+    hvp = [mg.hvp(lambda x: layered(x)[0] * 1e-3, v.astype(t), np.ones(3, t)) for t in (np.float16, np.float64)]
+    np.testing.assert_allclose(hvp[0], hvp[1], rtol=0.01, atol=1e-7)
+
+
+@mg.custom_vjp
+def cubed(x):
+    return x * 1e-6 * x * x, x
+
+
+@cubed.vjp
+def _(g, _y, x, *, saved):
+    return g * 3e-6 * saved * saved
+
+
+@cubed.define_composite
+def _(x):
+    return x * 1e-6 * x * x
+
+
+def layered(x):
+    return cubed(x * 1e-3) * 1e3
+
+
 def test_gradient_argument():
     x, g = leaf(), np.array([1.0, 2.0, 3.0])
     for given in (g, list(g), Tensor(g), Tensor(g, dtype=np.float32), g.astype(np.float32)):

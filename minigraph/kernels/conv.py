@@ -62,9 +62,10 @@ def conv2d(
 
     Raises ValueError if the `algorithm` is unknown or cannot do this case.
     """
-    if x.dtype.char == "e":
-        x, w, bias = widened(x), widened(w), None if bias is None else widened(bias)
-        return conv2d(x, w, stride, padding, dilation, groups, algorithm, bias).astype(np.float16)
+    if "e" in (x.dtype.char, w.dtype.char):
+        dtype, bias = np.result_type(x, w), None if bias is None else widened(bias)
+        y = conv2d(widened(x), widened(w), stride, padding, dilation, groups, algorithm, bias)
+        return y.astype(dtype, copy=False)
     size = output_size(x.shape[1:3], w.shape[:2], stride, padding, dilation)
     tile = choose(w.shape, size, stride, dilation, groups, algorithm)
     if tile is not None and 0 not in x.shape[1:3]:
@@ -136,14 +137,15 @@ def conv2d_grads(
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """The gradients in one call, so that they share what they can: (gx, gw, gb), those of the input, weight and bias.
 
-    gx needs w, gw needs x, and gb is computed if `bias`. A gradient that is not computed is None. Raises ValueError if
-    the `algorithm` is unknown or cannot do this case.
+    gx needs w, gw needs x, and gb is computed if `bias`. A gradient that is not computed is None. float16 beside
+    float32 gives float32. Raises ValueError if the `algorithm` is unknown or cannot do this case.
     """
-    if g.dtype.char == "e":
+    given = [a for a in (g, x, w) if a is not None]
+    if any(a.dtype.char == "e" for a in given):
         x, w = None if x is None else widened(x), None if w is None else widened(w)
         geometry = (input_size, kernel_size, stride, padding, dilation, groups)
         grads = conv2d_grads(widened(g), x, w, *geometry, algorithm, bias)
-        gx, gw, gb = (None if a is None else a.astype(np.float16) for a in grads)
+        gx, gw, gb = (None if a is None else a.astype(np.result_type(*given), copy=False) for a in grads)
         return gx, gw, gb
     K = g.shape[3]
     if x is not None:

@@ -44,7 +44,7 @@ def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     channels, n = x.shape[-1], x.size // x.shape[-1]
     mean = _sums(wide, channels) / n
     var = _sums(wide, channels, wide) / n - mean * mean
-    if not (mean * mean <= 16 * var).all():  # with `not` and <=, a NaN goes to the second pass too
+    if not ((mean * mean <= 16 * var) & (var < np.inf)).all():  # with `not` and <=, a NaN goes to the second pass too
         shift = _repeat(mean.astype(x.dtype), wide.shape[1] // channels)
         d = np.subtract(wide, shift, out=empty(wide.shape, x.dtype))
         var = _sums(d, channels, d) / n
@@ -85,7 +85,8 @@ def batch_norm_grad(
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """The gradients of batch_norm, where mean and inv_std are those of the batch itself.
 
-    g and x (..., C), the others (C,) -> (gx (..., C), or None unless `need_x`; g_scale (C,); g_bias (C,)).
+    g and x (..., C), the others (C,) -> (gx (..., C), or None unless `need_x`; g_scale (C,); g_bias (C,)), all in the
+    dtype of g, which may be wider than that of x.
     With h = (x - mean) inv_std, y = scale h + bias and n rows:
         g_bias = sum g,   g_scale = sum g h = inv_std (sum g x - mean sum g),
         gx = scale inv_std (g - g_bias / n - h g_scale / n),   as mean and inv_std depend on x,
@@ -93,7 +94,7 @@ def batch_norm_grad(
     If the mean is more than 4 standard deviations in any channel, x - mean replaces x, and 0 replaces the mean.
     Otherwise the differences above would lose too many digits.
     """
-    dtype = x.dtype
+    dtype = g.dtype
     g, x = widened(g), widened(x)
     if (mean * mean * inv_std * inv_std > 16).any():
         x, mean = x - mean, np.zeros_like(mean)

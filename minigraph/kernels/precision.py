@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+F16 = np.dtype(np.float16)
+
 
 def widened(x: Any) -> Any:
     """x, an array or a Tensor, in float32 if it is float16. Otherwise it is x itself."""

@@ -28,7 +28,7 @@ def softmax(x: ArrayLike, axis: Axis = -1):
 
 @softmax.vjp
 def _(g, y, _x, axis=-1):  # dy_i/dx_j = y_i (delta_ij - y_j)
-    g, y = widened(g), widened(y)
+    y = widened(y)
     return y * (g - sum(g * y, axis, keepdims=True))
 
 
@@ -44,7 +44,6 @@ def log_softmax(x: ArrayLike, axis: Axis = -1):
 
 @log_softmax.vjp
 def _(g, y, _x, axis=-1):  # dy_i/dx_j = delta_ij - softmax_j
-    g = widened(g)
     return g - exp(widened(y)) * sum(g, axis, keepdims=True)
 
 
@@ -92,7 +91,7 @@ def _cross_entropy(x: ArrayLike, q: ArrayLike):
 
 @_cross_entropy.vjp
 def _(g, _y, x, q, *, saved):  # d/dx = (p sum_k q_k - q) / N
-    g = widened(g) * (1 / len(x))
+    g = g * (1 / len(x))
     return (
         lambda: g * (saved * np.sum(q, 1, keepdims=True) - q),
         lambda: -g * log_softmax(widened(x)),
@@ -125,7 +124,7 @@ def mse(prediction: ArrayLike, target: ArrayLike) -> Tensor:
     p, t = as_array(prediction), as_array(target)
     if p.shape != t.shape:
         raise ValueError(f"mse: prediction has shape {p.shape}, target {t.shape}; they should be the same")
-    difference = p - t
-    wide = widened(difference)
-    loss = mean(wide * wide)
-    return loss if wide is difference else astype(loss, difference.dtype)
+    difference = widened(p) - widened(t)
+    loss = mean(difference * difference)
+    half = {"e"} == {a.dtype.char for a in (p, t) if a.dtype.kind == "f"}
+    return astype(loss, np.float16) if half else loss

@@ -15,6 +15,7 @@ from ..primitive import primitive
 from ..tensor import Tensor, value
 from .elementwise import as_array, astype, sqrt
 from .reduce import mean as mean_of
+from .reduce import sum as sum_of
 from .reduce import var as var_of
 
 __all__ = ["batch_norm", "dropout", "layer_norm"]
@@ -55,10 +56,7 @@ def batch_norm(
     channels = _channels("batch_norm", x, (("scale", scale), ("bias", bias), ("mean", mean), ("var", var)))
     mean, var = (v if v.dtype.kind == "f" else astype(v, x.dtype) for v in (as_array(mean), as_array(var)))
     if not train:
-        a = (1 if scale is None else scale) / sqrt(widened(var) + eps)
-        shift = (0 if bias is None else bias) - mean * a
-        y = x * a + shift
-        return (y if y.dtype == x.dtype else astype(y, x.dtype)), mean, var
+        return _batch_norm_eval(x, scale, bias, mean, var, eps=eps), mean, var
     if any(type(v) is Tensor and v.requires_grad for v in (mean, var)):
         raise TypeError("batch_norm: no gradient goes through the running statistics in training: pass mean.detach()")
     n = value(x).size // channels
@@ -92,6 +90,34 @@ def _(x, scale, bias, *, mean, var, eps):
     return y if wide is x else astype(y, x.dtype)
 
 
+@primitive
+def _batch_norm_eval(x: Any, scale: Any, bias: Any, mean: Any, var: Any, *, eps: float = 1e-5):
+    """scale (x - mean) / sqrt(var + eps) + bias. The statistics are given, and gradients go to them too."""
+    return kernel.batch_norm(x, mean, 1 / np.sqrt(widened(var) + eps), scale, bias)
+
+
+_batch_norm_eval.name = "batch_norm"  # what errors and drawings call it, as in training
+
+
+@_batch_norm_eval.vjp
+def _(g, _y, x, scale, _bias, mean, var, *, eps=1e-5):
+    # y = a (x - mean) + bias with a = scale r and r = 1 / sqrt(var + eps), where dr = -r^3 / 2 dvar
+    axes = tuple(range(x.ndim - 1))
+    r = 1 / sqrt(widened(var) + eps)
+    a = r if scale is None else scale * r
+
+    def moment():
+        return sum_of(g * (widened(x) - mean), axes)
+
+    return (
+        lambda: g * a,
+        lambda: moment() * r,
+        lambda: sum_of(g, axes),
+        lambda: -sum_of(g, axes) * a,
+        lambda: moment() * a * r * r * -0.5,
+    )
+
+
 def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Tensor:
     """Layer normalisation (Ba et al. 2016) over the last axis: scale (x - m) / sqrt(v + eps) + bias, x (..., C).
 
@@ -108,7 +134,7 @@ def _layer_norm(x: Any, *, eps: float = 1e-5):
 
 @_layer_norm.vjp
 def _(g, y, x, *, eps=1e-5):  # (g - mean(g) - y mean(g y)) / std
-    g, y = widened(g), widened(y)
+    y = widened(y)
     inv_std = 1 / sqrt(var_of(widened(x), -1, keepdims=True) + eps)
     return inv_std * (g - mean_of(g, -1, keepdims=True) - y * mean_of(g * y, -1, keepdims=True))
 
@@ -151,4 +177,6 @@ def dropout(
     if data.dtype.kind != "f":
         raise TypeError(f"dropout: x should be floating, got {data.dtype}")
     keep = random.drawing_from(rng).random(data.shape, np.float32) >= rate
-    return x * (keep.astype(data.dtype) * data.dtype.type(1 / (1 - rate)))
+    wide = widened(x)
+    y = wide * (keep.astype(wide.dtype) * wide.dtype.type(1 / (1 - rate)))
+    return y if wide is x else astype(y, x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..kernels.precision import total, widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import abs as absolute
-from .elementwise import exp, where
+from .elementwise import as_array, astype, exp, where
 from .numpy_api import implements
 from .shape import Axis, axes_of, broadcast_to, concatenate, flip, reshape, transpose
 
@@ -58,7 +59,7 @@ def mean(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
 
 @mean.vjp
 def _(g, _y, _x, axis=None, keepdims=False):
-    return spread(widened(g) * (1 / count(_x.shape, axis)), _x.shape, axis)  # in float16, n or 1 / n may be no number
+    return spread(g * (1 / count(_x.shape, axis)), _x.shape, axis)
 
 
 @implements(np.var, positional=2)
@@ -72,7 +73,7 @@ def var(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
 @var.vjp
 def _(g, y, x, axis=None, ddof=0, keepdims=False):  # 2 (x - mean) / (n - ddof)
     centred = _centred(widened(x), axis, np.sqrt(value(y)))
-    return spread(widened(g) * (2 / (count(x.shape, axis) - ddof)), x.shape, axis) * centred
+    return spread(g * (2 / (count(x.shape, axis) - ddof)), x.shape, axis) * centred
 
 
 @implements(np.std, positional=2)
@@ -89,9 +90,12 @@ def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
 
 @std.vjp
 def _(g, y, x, axis=None, ddof=0, keepdims=False):  # (x - mean) / ((n - ddof) std)
+    if x.dtype == np.float16:  # where it is tiny, y has few digits
+        x = widened(x)
+        y = std(x, axis, ddof, keepdims)
     flat = value(y) == 0
-    unit = _centred(widened(x), axis, value(y)) / spread(widened(where(flat, 1, y)), x.shape, axis)
-    scale = where(flat, 0, widened(g)) * (1 / (count(x.shape, axis) - ddof))
+    unit = _centred(x, axis, value(y)) / spread(where(flat, 1, y), x.shape, axis)
+    scale = where(flat, 0, g) * (1 / (count(x.shape, axis) - ddof))
     return spread(scale, x.shape, axis) * unit
 
 
@@ -129,18 +133,19 @@ def _shares(x: np.ndarray, y: np.ndarray, axis: Axis) -> np.ndarray:
 @implements(np.prod, positional=2)
 def prod(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product over `axis`. It is a tree of multiplications, so a zero among the factors needs no special case."""
-    shape = np.shape(x)
+    given, shape = as_array(x), np.shape(x)
     axes = axes_of(axis, len(shape))
     rest = [i for i in range(len(shape)) if i not in axes]
     left = tuple(shape[i] for i in rest)
-    y = reshape(transpose(x, (*rest, *axes)), (*left, count(shape, axis)))
+    y = reshape(transpose(widened(given), (*rest, *axes)), (*left, count(shape, axis)))
     while (n := y.shape[-1]) > 1:
         half = n // 2
         pairs = y[..., :half] * y[..., half : 2 * half]
         y = concatenate([pairs, y[..., 2 * half :]], -1) if n % 2 else pairs
     if y.shape[-1] == 0:  # the empty product
         y = sum(y, -1, keepdims=True) + 1
-    return reshape(y, kept(shape, axis) if keepdims else left)
+    y = reshape(y, kept(shape, axis) if keepdims else left)
+    return astype(y, np.float16) if given.dtype.char == "e" else y
 
 
 @primitive
@@ -208,27 +213,36 @@ def _numpy_norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = Fals
 def _norm(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """The Euclidean norm. x is divided by its largest entry first, so that squares neither overflow nor vanish."""
     wide, dtype, axes = widened(np.asarray(x)), np.asarray(x).dtype, axes_of(axis, np.ndim(x))
-    top = np.max(np.abs(wide), axes, keepdims=True, initial=0)
-    safe = np.where((top > 0) & np.isfinite(top), top, 1).astype(wide.dtype)
+    safe = _largest(wide, axes)
     y = safe * np.sqrt(np.sum(np.square(wide / safe), axes, keepdims=True))
     return (y if keepdims else np.squeeze(y, axes)).astype(dtype, copy=False)
 
 
 @_norm.vjp
 def _(g, y, x, axis=None, keepdims=False):  # x / |x|
+    if x.dtype == np.float16:  # where it is tiny, y has few digits
+        x = widened(x)
+        y = _norm(x, axis, keepdims)
     zero = value(y) == 0
-    unit = widened(x) / spread(widened(where(zero, 1, y)), x.shape, axis)  # g / y would overflow where y is tiny
+    unit = x / spread(where(zero, 1, y), x.shape, axis)  # g / y would overflow where y is tiny
     return spread(where(zero, 0, g), x.shape, axis) * unit
 
 
 def _squares(f: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> np.ndarray:
-    """np.var or np.std, with exact zeros where all entries are equal."""
+    """np.var or np.std, with exact zeros where all entries are equal, and deviations whose squares are no numbers."""
     x = np.asarray(x)
     wide, axes = widened(x), axes_of(axis, x.ndim)
     mean = np.mean(wide, axes, keepdims=True)
-    y = f(wide, axes, ddof=ddof, keepdims=keepdims, mean=mean)
+    with np.errstate(over="ignore") if f is np.std else contextlib.nullcontext():
+        y = f(wide, axes, ddof=ddof, keepdims=True, mean=mean)
     if _is_rounding(np.sqrt(y) if f is np.var else y, mean):
-        y = f(wide - _first(wide, axes), axes, ddof=ddof, keepdims=keepdims)
+        wide = wide - _first(wide, axes)
+        y = f(wide, axes, ddof=ddof, keepdims=True)
+    if f is np.std and not ((y > np.sqrt(np.finfo(y.dtype).tiny)) & (y < np.inf)).all():
+        wide = wide - np.mean(wide, axes, keepdims=True)
+        safe = _largest(wide, axes)
+        y = safe * f(wide / safe, axes, ddof=ddof, keepdims=True)
+    y = y if keepdims else np.squeeze(y, axes)
     return y.astype(x.dtype, copy=False) if x.dtype.kind == "f" else y
 
 
@@ -247,6 +261,12 @@ def _is_rounding(std: np.ndarray, mean: np.ndarray) -> bool:
     The limit is sqrt(eps) |mean|. Of numbers that are so close to one another, the differences are exact.
     """
     return bool((std.reshape(mean.shape) < np.sqrt(np.finfo(mean.dtype).eps) * np.abs(mean)).any())
+
+
+def _largest(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """The largest |x| over `axes`, with length 1 there; 1 where it is 0 or not finite. x may be divided by it."""
+    top = np.max(np.abs(x), axes, keepdims=True, initial=0)
+    return np.where((top > 0) & np.isfinite(top), top, 1).astype(x.dtype)
 
 
 def _first(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

@@ -401,16 +401,12 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int) -> Tensor:
 
 
 def _index(index: Any) -> Any:
-    """`index` with arrays of its own in the place of Tensors, arrays and lists.
-
-    The node keeps the index until the backward pass. The caller may change an array before that, so it is copied.
-    """
+    """`index` with arrays in the place of Tensors and lists."""
     if type(index) is tuple:
         return tuple(_index(i) for i in index)
     if type(index) is list:
         return np.asarray(index) if index else np.zeros(0, np.intp)
-    index = value(index)
-    return index.copy() if isinstance(index, np.ndarray) else index
+    return value(index)
 
 
 def _integers(name: str, indices: Any) -> np.ndarray:

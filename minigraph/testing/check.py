@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +15,9 @@ from .. import tree
 from ..blame import describe
 from ..modes import CHECK, mode
 from ..tensor import Tensor, value
-from ..transforms import vjp
+from ..transforms import name_of, vjp
 from .differences import EPS, STEP, Differences, Line, between, dot, flat
+from .operations import at_fault
 
 FULL = 64  # up to this many entries, every entry of the input (or of the result) is checked by itself
 EACH = 4  # of larger inputs so many entries are checked, and so many random directions
@@ -83,7 +87,9 @@ class Passed:
 
 
 class GradientMismatch(AssertionError):
-    """A rule and finite differences disagree. If there are several inputs, the message has a line for each.
+    """A rule and finite differences disagree. The message names the function and, where it can, a wrong composite.
+
+    If there are several inputs, the message has a line for each.
 
     Attributes:
         argument, entry: the first input, and the entry of it, in which the derivative is wrong.
@@ -175,10 +181,11 @@ def check_vjp(f: Callable[..., Any], *args: Any, order: int = 2, rtol: float = 1
     """
     if order < 1:
         raise ValueError(f"check_vjp: order should be at least 1, got {order}")
-    g, xs, names = _of_leaves("check_vjp", f, args)
+    who = f"check_vjp of {_name(f)}"
+    g, xs, names = _of_leaves(who, f, args)
     inputs: list[InputReport] = []
     errors, calls = [], 0
-    for check, reports in orders(g, xs, names, order, rtol, np.random.default_rng(seed)):
+    for check, reports in orders(who, g, xs, names, order, rtol, np.random.default_rng(seed)):
         check.raise_for(reports)
         inputs += reports
         errors.append(max(report.error for report in reports))
@@ -202,7 +209,8 @@ def check_adjoint(f: Callable[..., Any], *args: Any, rtol: float = 1e-12, seed: 
         TypeError, ValueError: as `check_vjp` does.
     """
     rng = np.random.default_rng(seed)
-    g, xs, names = _of_leaves("check_adjoint", f, args)
+    who = f"check_adjoint of {_name(f)}"
+    g, xs, names = _of_leaves(who, f, args)
     for i, name in enumerate(names):
         for _ in range(3):
             v = rng.standard_normal(xs[i].shape)
@@ -214,7 +222,7 @@ def check_adjoint(f: Callable[..., Any], *args: Any, rtol: float = 1e-12, seed: 
             size = max(float(np.abs(flat(ws) * flat(ys)).sum()), float(np.abs(back).sum()))
             if not abs(forth.sum() - back.sum()) <= rtol * size:
                 raise GradientMismatch(
-                    f"check_adjoint: {name}: <w, f(v) - f(0)> is {forth.sum():.15g}, "
+                    f"{who}: {name}: <w, f(v) - f(0)> is {forth.sum():.15g}, "
                     f"<pullback(w), v> is {back.sum():.15g}",
                     name, (), 1, float(back.sum()), float(forth.sum()),
                 )  # fmt: skip
@@ -223,7 +231,17 @@ def check_adjoint(f: Callable[..., Any], *args: Any, rtol: float = 1e-12, seed: 
 # ---------------------------------------------------------------- functions of a list of float64 arrays
 
 
-def _of_leaves(what: str, f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, list[np.ndarray], list[str]]:
+def _name(f: Any) -> str:
+    """The name of f, and for a lambda where it stands."""
+    while isinstance(f, functools.partial):
+        f = f.func
+    name, code = name_of(f), getattr(inspect.unwrap(f), "__code__", None)
+    if name != "<lambda>" or code is None:
+        return name
+    return f"the lambda at {os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+
+
+def _of_leaves(who: str, f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, list[np.ndarray], list[str]]:
     """f as a function from its floating leaves to a list of arrays, these leaves in float64, and their names."""
     all_leaves = tree.leaves(args)
     xs, names, places = [], [], []
@@ -234,13 +252,13 @@ def _of_leaves(what: str, f: Callable[..., Any], args: tuple[Any, ...]) -> tuple
         number, _, rest = path.partition(".")
         name = f"argument {number}" + (f" at {rest}" if rest else "")
         if not np.all(np.isfinite(array)):
-            raise ValueError(f"{what}: {name} should be finite, got {describe(array)}")
+            raise ValueError(f"{who}: {name} should be finite, got {describe(array)}")
         xs.append(np.array(array, np.float64))
         names.append(name)
         places.append(place)
     if not xs:
         raise TypeError(
-            f"{what}: expected a floating array among the arguments, got {[describe(a) for a in args]}; "
+            f"{who}: expected a floating array among the arguments, got {[describe(a) for a in args]}; "
             "a Python number is a constant, np.array(number) is not"
         )
 
@@ -251,9 +269,9 @@ def _of_leaves(what: str, f: Callable[..., Any], args: tuple[Any, ...]) -> tuple
         ys = tree.leaves(f(*tree.unflatten(args, filled)))
         for y in ys:
             if not isinstance(y, (Tensor, np.ndarray, np.generic)) or y.dtype.kind != "f":
-                raise TypeError(f"{what}: f should return a floating array, got {describe(y)}")
+                raise TypeError(f"{who}: f should return a floating array, got {describe(y)}")
         if not ys:
-            raise TypeError(f"{what}: f should return a floating array, got nothing")
+            raise TypeError(f"{who}: f should return a floating array, got nothing")
         return ys
 
     of_leaves.__name__ = getattr(f, "__name__", type(f).__name__)
@@ -271,6 +289,7 @@ def _gradient(g: Callable[..., list[Any]], n: int) -> Callable[..., list[Any]]:
 
 
 def orders(
+    who: str,
     g: Callable[..., list[Any]],
     xs: list[np.ndarray],
     names: list[str],
@@ -279,11 +298,15 @@ def orders(
     rng: np.random.Generator,
     **options: Any,
 ):
-    """Yield, for the orders 1, 2, ... of derivatives, the `Check` of the function `g` and its reports."""
+    """Yield, for the orders 1, 2, ... of derivatives, the `Check` of the function `g` and its reports.
+
+    `who`, the check and the function that it is of, begins the messages.
+    """
     floor = 0.0
+    find_fault = functools.partial(at_fault, options.get("pulled", g), xs, rtol)
     for k in range(1, order + 1):
         with np.errstate(all="ignore"):
-            check = Check(g, xs, names, k, rtol, rng, floor, **options)
+            check = Check(who, g, xs, names, k, rtol, rng, floor, find_fault, **options)
             reports = check.run()
         yield check, reports
         # Terms of the derivative may cancel. They may have been as large as the value divided by the input, and the
@@ -312,6 +335,8 @@ class Check:
     """The gradient of `g` at `xs` against finite differences of `g`.
 
     Args:
+        who: the check and the function that it is of, for messages.
+        find_fault: says in words which operation makes a derivative of second or higher order wrong.
         each: how many entries and how many directions of a large input are compared.
         pulled: what the gradient is taken of, if not of g: another way to compute the same function.
 
@@ -320,6 +345,7 @@ class Check:
 
     def __init__(
         self,
+        who: str,
         g: Callable[..., list[Any]],
         xs: list[np.ndarray],
         names: list[str],
@@ -327,17 +353,19 @@ class Check:
         rtol: float,
         rng: np.random.Generator,
         floor: float,
+        find_fault: Callable[[], str],
         each: int = EACH,
         pulled: Callable[..., list[Any]] | None = None,
     ):
         self.g, self.xs, self.names, self.order, self.rtol, self.rng = g, xs, names, order, rtol, rng
+        self.who, self.find_fault = who, find_fault
         self.each = max(1, min(each, FULL // len(xs)))
         _call_read_only(pulled or g, xs)
         self.outputs, self.pullback = vjp(pulled or g, *(x.copy() for x in xs))
         self.value = flat(self.outputs) if pulled is None else flat(g(*xs))
         self.differences = Differences(g, xs, self.value, floor, rtol)
         if not np.isfinite(self.value).all():
-            raise ValueError(f"check_vjp: f gives a value that is not finite{self._of_order()} at the arguments given")
+            raise ValueError(f"{self.who}: f gives a value that is not finite{self._of_order()} at the arguments given")
         self._check_repeats()
 
     def run(self) -> list[InputReport]:
@@ -364,15 +392,16 @@ class Check:
         """Raise GradientMismatch, ValueError or KinkError unless all are right, in this order of urgency."""
         for report in reports:
             if report.verdict == "wrong":
+                fault = f"\n{self.find_fault()}" if self.order > 1 else ""
                 raise GradientMismatch(
-                    f"check_vjp: order {self.order}: the derivative in {report.argument} {report.detail}",
+                    f"{self.who}: order {self.order}: the derivative in {report.argument} {report.detail}{fault}",
                     report.argument, report.entry, self.order, report.rule, report.slope, reports,
                 )  # fmt: skip
         with np.errstate(all="ignore"):
             for line in self.rough.values():
                 entry = self._entry(line, lambda line: float(line.error.max()))[1]
                 raise ValueError(
-                    f"check_vjp: finite differences do not settle along {self.names[line.leaf]} at {entry}"
+                    f"{self.who}: finite differences do not settle along {self.names[line.leaf]} at {entry}"
                     f"{self._of_order()}: f is not finite, not continuous or too rough there"
                 )
             for line in self.lines:
@@ -415,12 +444,12 @@ class Check:
         i = int(off.argmax())
         if self.order == 1:
             raise ValueError(
-                f"check_vjp: f gave {self.value[i]} and then {again[i]}; seed its random numbers on every call"
+                f"{self.who}: f gave {self.value[i]} and then {again[i]}; seed its random numbers on every call"
             )
         name, entry = self._output(i)
         raise GradientMismatch(
-            f"check_vjp: order {self.order - 1}: {name} at {entry} is {self.value[i]} under create_graph, "
-            f"{again[i]} without",
+            f"{self.who}: order {self.order - 1}: {name} at {entry} is {self.value[i]} under create_graph, "
+            f"{again[i]} without\n{self.find_fault()}",
             name, entry, self.order, float(self.value[i]), float(again[i]),
         )  # fmt: skip
 
@@ -515,7 +544,7 @@ class Check:
         where = "between" if between(rule, slopes) else "outside"
         name, (of, output) = self.names[line.leaf], self._output(i)
         return KinkError(
-            f"check_vjp: order {self.order}: {of} at {output} has a kink in {name} at {entry}: its slope is "
+            f"{self.who}: order {self.order}: {of} at {output} has a kink in {name} at {entry}: its slope is "
             f"{slopes[0]:.6g} from below and {slopes[1]:.6g} from above; the rule's {rule:.6g} lies {where} them",
             name, entry, output, self.order, slopes, rule, reports,
         )  # fmt: skip

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import tree
-from ..blame import BackwardError, describe, describe_call
-from ..modes import CHECK, RECORD, mode
-from ..tape import Node, ancestors
-from ..tensor import Tensor, value
-from ..transforms import vjp
+from ..blame import BackwardError, describe_call
+from ..tape import Node
 from .check import FULL, InputReport, orders
 from .differences import flat
+from .operations import difference, gradient_fault, is_floating, of_inputs, record
 
 MOST = 100  # so many operations are checked
 EACH = 2  # of each large input so many entries are compared, and so many directions
@@ -119,7 +117,7 @@ def check_graph(
     for name, number in (("order", order), ("most", most)):
         if number < 1:
             raise ValueError(f"check_graph: {name} should be at least 1, got {number}")
-    nodes = _record(f, args)
+    nodes = record(f, args)
     chosen, unlike = _sample(nodes, most)
     rng = np.random.default_rng(seed)
     with np.errstate(all="ignore"):
@@ -128,26 +126,6 @@ def check_graph(
     if report.wrong:
         raise GraphMismatch(report)
     return report
-
-
-def _record(f: Callable[..., Any], args: tuple[Any, ...]) -> list[Node]:
-    """The operations that f's result depends on, in the order of computation, with all of their inputs."""
-
-    def traced(leaf: Any) -> Any:
-        array = value(leaf)
-        if not isinstance(array, (np.ndarray, np.floating)) or array.dtype.kind != "f":
-            return leaf
-        array = np.array(array)
-        array.flags.writeable = False
-        return Tensor(array, requires_grad=True)
-
-    with mode(RECORD | CHECK):
-        y = f(*tree.map(traced, args))
-    roots = [t.node for t in tree.leaves(y) if type(t) is Tensor and t.node is not None]
-    nodes = [node for node in ancestors(roots) if node.op is not None]
-    if not nodes:
-        raise TypeError(f"check_graph: f should return the result of an operation on its arguments, got {describe(y)}")
-    return nodes
 
 
 def _sample(nodes: list[Node], most: int) -> tuple[list[Node], int]:
@@ -174,7 +152,8 @@ def _check(node: Node, order: int, rtol: float, rng: np.random.Generator) -> Ope
     def found(verdict: str, reason: str = "") -> OperationReport:
         return OperationReport(op.name, describe_call(node), verdict, tuple(reports), reason)
 
-    call, composite, xs, names = _of_inputs(node)
+    who = f"check_graph of {op.name}"
+    call, composite, xs, names = of_inputs(node)
     if not all(np.isfinite(x).all() for x in xs):
         return found("skipped", "its inputs are not finite")
     try:
@@ -184,78 +163,24 @@ def _check(node: Node, order: int, rtol: float, rng: np.random.Generator) -> Ope
         options: dict[str, Any] = {"each": EACH}
         if composite is not None:
             numbers = [
-                a for k, v in (node.kwargs or {}).items() if k != "saved" for a in tree.leaves(v) if _floating(a)
+                a for k, v in (node.kwargs or {}).items() if k != "saved" for a in tree.leaves(v) if is_floating(a)
             ]
             rtol = max([rtol, *(min(0.1, 100 * float(np.finfo(a.dtype).eps)) for a in numbers)])
-            if fault := _difference("value", flat([y]), flat(composite(*xs)), rtol):
+            if fault := difference("value", flat([y]), flat(composite(*xs)), rtol):
                 return found("wrong", fault)
             if numbers:
                 # A keyword such as the mean of x may depend on x, and the rule differentiates through it. The composite
                 # computes it anew from the x that finite differences move.
                 options["pulled"] = call
-        for _, of_order in orders(composite if "pulled" in options else call, xs, names, order, rtol, rng, **options):
+        f = composite if "pulled" in options else call
+        for _, of_order in orders(who, f, xs, names, order, rtol, rng, **options):
             reports += of_order
             if any(report.verdict == "wrong" for report in of_order):
                 return found("wrong")
-        if composite is not None and (fault := _composite_fault(call, composite, xs, rng, rtol)):
+        if composite is not None and (fault := gradient_fault(call, composite, xs, rng, rtol)):
             return found("wrong", fault)
     except (BackwardError, AssertionError) as error:  # a rule that fails, or one that differs under create_graph
-        return found("wrong", str(error).removeprefix("check_vjp: "))
+        return found("wrong", str(error).removeprefix(f"{who}: "))
     except Exception as error:
-        return found("skipped", f"{type(error).__name__}: {str(error).removeprefix('check_vjp: ')}")
+        return found("skipped", f"{type(error).__name__}: {str(error).removeprefix(f'{who}: ')}")
     return found(min((report.verdict for report in reports), key=VERDICTS.index))
-
-
-def _of_inputs(node: Node) -> tuple[Any, Any, list[np.ndarray], list[str]]:
-    """The operation and its composite or None, as functions of the inputs that need a gradient; these, their names."""
-    op: Any = node.op
-    args = [_widened(a) for a in getattr(node, "inputs", node.args)]
-    kwargs = {k: _widened(v) for k, v in (node.kwargs or {}).items() if k != "saved"}
-    places = [i for i, parent in enumerate(node.parents) if parent is not None]
-    names = [op.parameters[i] if i < len(op.parameters) else f"argument {i}" for i in places]
-
-    def of_inputs(function: Any) -> Any:
-        def call(*inputs: Any) -> list[Any]:
-            filled = [*args]
-            for i, x in zip(places, inputs, strict=True):
-                filled[i] = x if type(x) is Tensor else Tensor(x)
-            return [function(*filled, **kwargs)]
-
-        call.__name__ = op.name
-        return call
-
-    composite = op.composite and of_inputs(op.composite)
-    return of_inputs(op), composite, [args[i] for i in places], names
-
-
-def _widened(x: Any) -> Any:
-    """Floating arrays in float64, and a floating dtype, such as that of astype, as float64."""
-    if _floating(x):
-        return np.array(x, np.float64) if isinstance(x, np.ndarray) else np.float64(x)
-    if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, np.generic)):
-        return np.dtype(np.float64) if np.dtype(x).kind == "f" else x
-    return x
-
-
-def _floating(x: Any) -> bool:
-    return tree.is_array(x) and x.dtype.kind == "f"
-
-
-def _composite_fault(call: Any, composite: Any, xs: list[np.ndarray], rng: np.random.Generator, rtol: float) -> str:
-    """How the gradient of the composite differs from that of its primitive, in words; "" if it does not."""
-    (ys, pullback), (_, pullback_of_composite) = vjp(call, *xs), vjp(composite, *xs)
-    us = [rng.standard_normal(y.shape) for y in ys]
-    largest = float(np.abs(flat(ys)).max(initial=0) * np.abs(flat(us)).max(initial=0))
-    for x, g, h in zip(xs, pullback(us), pullback_of_composite(us), strict=True):
-        # Terms of a gradient may cancel; each may be as large as this.
-        term = largest / (float(np.abs(x).mean()) or 1.0) if x.size else 0.0
-        if fault := _difference("gradient", flat([g]), flat([h]), rtol, term):
-            return fault
-    return ""
-
-
-def _difference(what: str, a: np.ndarray, b: np.ndarray, rtol: float, term: float = 0.0) -> str:
-    gap, size = np.abs(a - b).max(initial=0), np.abs(a).max(initial=0)
-    if gap <= rtol * size + 1e-12 * term:
-        return ""
-    return f"its composite gives another {what}: they differ by {gap:.3g}, and are up to {size:.3g}"

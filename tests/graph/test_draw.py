@@ -195,10 +195,11 @@ def test_the_state_of_a_model_is_not_traced(train):
     assert parameters == {f"params.{path}" for path, _ in mg.tree.items(params)}
 
 
-def test_a_batch_normalisation_in_training_is_one_box():
+@pytest.mark.parametrize(("train", "boxes"), [(True, 43), (False, 55)])  # in evaluation the statistics are inputs
+def test_a_batch_normalisation_is_one_box(train, boxes):
     params, state = airnet.init(np.random.default_rng(0))
-    picture = draw(functools.partial(airnet.apply, train=True), params, state, np.ones((2, 32, 32, 3), np.float32))
-    assert len(nodes(picture)) == 43 and [lines[0] for lines in texts(picture)].count("batch_norm") == 6
+    picture = draw(functools.partial(airnet.apply, train=train), params, state, np.ones((2, 32, 32, 3), np.float32))
+    assert len(nodes(picture)) == boxes and [lines[0] for lines in texts(picture)].count("batch_norm") == 6
 
 
 def normalised(p, state, x):

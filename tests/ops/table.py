@@ -607,6 +607,17 @@ row(
     case(normal(3, 2), None, None, train=False),
     op=batch_norm_y, empty=(case(normal(0, 2), normal(2), normal(2), train=False),),
 )  # fmt: skip
+def evaluated(x, scale, bias, mean, var, eps=1e-5):
+    return affine((x - mean) / np.sqrt(var + eps), scale, bias)
+
+
+row(
+    "batch_norm_eval", evaluated, case(normal(3, 2), normal(2), normal(2), normal(2), positive(2)),
+    case(normal(3, 2), None, None, normal(2), positive(2), eps=0.1),
+    case(normal(2, 1, 2, 2), normal(2), None, normal(2), positive(2)),
+    case(normal(2), None, normal(2), normal(2), positive(2)),
+    order=3, empty=(case(normal(0, 2), normal(2), normal(2), normal(2), positive(2)),),
+)  # fmt: skip
 row(
     "layer_norm", lambda x, scale=None, bias=None, eps=1e-5: affine(normalised(x, -1, eps), scale, bias),
     case(normal(2, 3)), case(normal(2, 3), normal(3), normal(3)), case(normal(4), eps=0.1),
