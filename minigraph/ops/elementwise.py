@@ -124,10 +124,13 @@ def power(a: ArrayLike, b: ArrayLike):
 def _(g, y, a, b):
     a, b = arrays(a, b)
 
-    def in_a():  # b a^(b-1); the exponent 0 is taken as b a^1 = 0, which is finite at a = 0
+    def in_a():  # b a^(b-1). Where b = 0 it is 0 for every a, also where a^-1 is none
         if isinstance(b, (int, float)):
-            return g * (b * a ** (b - 1 if b else 1))
-        return g * (b * a ** where(value(b) == 0, 1, b - 1))
+            return g * (b * a ** (b - 1 if b else 0))
+        zero = value(b) == 0
+        if type(b) is not Tensor:
+            return g * (b * a ** where(zero, 0, b - 1))
+        return g * (b * where(zero & ~(np.abs(value(a)) > 0), 1, a) ** (b - 1))  # d/db of it is a^-1 where b = 0
 
     def in_b():  # a^b log a
         return g * where(value(a) == 0, 0, y * log(where(value(a) == 0, 1, a)))
