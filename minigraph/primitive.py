@@ -48,9 +48,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _REGISTRY: dict[str, Primitive[Any]] = {}
 _new = object.__new__
-_MaskedArray = np.ma.MaskedArray
 _flags = modes.flags.get
 _READ_ONLY = ANOMALY | CHECK
+_PLAIN = frozenset({np.ndarray, float, int, bool, tuple, list, slice, type(None), np.float32, np.float64})
 _F32 = np.dtype(np.float32)
 _F64 = np.dtype(np.float64)
 _NUMPY_ERRORS = (TypeError, ValueError, IndexError)  # what NumPy raises for operands that do not fit
@@ -156,10 +156,8 @@ class Primitive(Generic[P]):
                     traced = node.dtype
                 values.append(a._array)
                 parents.append(node)
-            elif type(a) is _MaskedArray:
-                raise TypeError(f"{self.name}: {MASKED}")
             else:
-                values.append(a)
+                values.append(a if type(a) in _PLAIN else self._plain(a))
                 parents.append(None)
         if kwargs:
             for v in kwargs.values():
@@ -200,6 +198,15 @@ class Primitive(Generic[P]):
             if recorded:
                 out.node = node
         return out
+
+    def _plain(self, a: Any) -> Any:
+        """The constant `a` as an ndarray where it is an array of another type.
+
+        Rules use operators, which mean something else there: the `*` of a numpy.matrix is the matrix product.
+        """
+        if isinstance(a, np.ma.MaskedArray):
+            raise TypeError(f"{self.name}: {MASKED}")
+        return np.asarray(a) if hasattr(type(a), "__array__") and not isinstance(a, np.generic) else a
 
     def _value(self, y: Any, kwargs: dict[str, Any]) -> Any:
         """What the forward returned as an array. If it was `(value, saved)`, `saved` goes into `kwargs`."""
