@@ -472,7 +472,10 @@ def test_constants_that_are_arrays_of_another_type(kind):
     functions = [mg.add, mg.multiply, mg.divide, mg.power, mg.maximum, mg.matmul, lambda x, c: mg.einsum("ij,jk", x, c)]
     for f in functions:
         for swap in (False, True):
-            ours, expected = (mg.grad(lambda x: (f(c, x) if swap else f(x, c)).sum())(x) for c in (kind(plain), plain))
+            ours, expected = (
+                mg.grad(lambda x, c=c, f=f, swap=swap: (f(c, x) if swap else f(x, c)).sum())(x)
+                for c in (kind(plain), plain)
+            )
             np.testing.assert_array_equal(ours, expected)
     leaf = Tensor(x, requires_grad=True)
     (leaf * kind(plain)).sum().backward()
