@@ -151,7 +151,7 @@ def _sums(wide: np.ndarray, channels: int, factor: np.ndarray | None = None) -> 
     sums: np.ndarray = (
         np.ones(length, a.dtype) @ a
         if factor is None
-        else np.einsum("bnc,bnc->bc", a, factor.reshape(a.shape), dtype=a.dtype)
+        else np.einsum("bnc,bnc->bc", a, factor.reshape(a.shape), dtype=a.dtype.newbyteorder("="))
     )
     total: np.ndarray = sums.reshape(-1, channels).sum(0, dtype=np.float64)
     return total
