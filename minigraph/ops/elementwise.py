@@ -200,8 +200,8 @@ def expm1(x: ArrayLike):
 
 
 @expm1.vjp
-def _(g, y, _x):
-    return g * (y + 1)
+def _(g, _y, x):  # not y + 1, which rounds to 0 far to the left
+    return g * exp(x)
 
 
 @implements(np.log)

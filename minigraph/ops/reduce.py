@@ -222,13 +222,20 @@ def _(g, y, x, axis=None, keepdims=False):  # x / |x|
 
 
 def _squares(f: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> np.ndarray:
-    """np.var or np.std, with exact zeros where all entries are equal."""
+    """np.var or np.std, with exact zeros where all entries are equal; a deviation whose square is out of range too."""
     x = np.asarray(x)
     wide, axes = widened(x), axes_of(axis, x.ndim)
     mean = np.mean(wide, axes, keepdims=True)
-    y = f(wide, axes, ddof=ddof, keepdims=keepdims, mean=mean)
-    if _is_rounding(np.sqrt(y) if f is np.var else y, mean):
-        y = f(wide - _first(wide, axes), axes, ddof=ddof, keepdims=keepdims)
+    with np.errstate(over="warn" if f is np.var else "ignore"):
+        y = f(wide, axes, ddof=ddof, keepdims=keepdims, mean=mean)
+        if _is_rounding(np.sqrt(y) if f is np.var else y, mean):
+            y = f(wide - _first(wide, axes), axes, ddof=ddof, keepdims=keepdims)
+        info = np.finfo(mean.dtype)
+        if f is np.std and not ((y > np.sqrt(info.tiny / info.eps)) & (y < np.inf)).all():
+            d = wide - _first(wide, axes)
+            top = np.max(np.abs(d), axes, keepdims=True)
+            safe = np.where((top > 0) & (top < np.inf), top, 1).astype(top.dtype)
+            y = (f(d / safe, axes, ddof=ddof, keepdims=True) * safe).reshape(y.shape)
     return y.astype(x.dtype, copy=False) if x.dtype.kind == "f" else y
 
 

@@ -140,7 +140,8 @@ def test_a_mean_far_from_zero_costs_no_digits(offset, channels):
     np.testing.assert_allclose(gx, (g - g.mean(0) - h * (g * h).mean(0)) / exact.std(0), atol=4e-6)
     other = np.full(channels, offset, np.float32)  # another mean than that of x
     rounding = 4e-6 + 2e-7 * abs(offset)
-    np.testing.assert_allclose(norm.batch_norm(x, other, inv_std, None, None), (exact - offset) * inv_std, 1e-6, rounding)
+    y = norm.batch_norm(x, other, inv_std, None, None)
+    np.testing.assert_allclose(y, (exact - offset) * inv_std, 1e-6, rounding)
 
     x = draw_array(0, (64, channels), np.float32, offset=offset)
     exact = rows(x)

@@ -225,6 +225,14 @@ def test_remainder_at_a_jump_is_that_of_the_branch_above():
     assert gradient(mg.remainder, [3.0, -3.0], [1.5, 1.5]) == [[1, 1], [-2, 2]]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_derivative_of_expm1_far_to_the_left(dtype):
+    """It is e^x, which is a number where expm1 has long been rounded to -1."""
+    x = np.array([-5.0, -17.0, -40.0, -80.0], dtype)
+    for f in (mg.expm1, mg.elu):
+        np.testing.assert_allclose(mg.grad(lambda x, f=f: f(x).sum())(x), np.exp(x), rtol=1e-6)
+
+
 def test_infinite_derivatives():
     with np.errstate(divide="ignore"):
         assert gradient(mg.sqrt, [0.0]) == [[np.inf]]
