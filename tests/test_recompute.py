@@ -111,3 +111,30 @@ def test_checkpoint_draws_the_same_again(given):
     plain = run(layer)
     for f in (mg.checkpoint(layer), mg.checkpoint(lambda x, g: mg.checkpoint(layer)(x, g))):
         close(run(f), plain, rtol=1e-14)
+
+
+def test_checkpoint_whose_second_run_differs_is_named_under_detect_anomaly():
+    """Without it the gradient is silently that of another function."""
+    kept, constant, numbers = [np.ones(3)], np.ones(3), iter(range(9))
+
+    def change():
+        kept[0] = np.zeros(3)
+        constant[:] = 0
+
+    def gradient(f, *constants):
+        leaf = Tensor(X, requires_grad=True)
+        y = mg.checkpoint(f)(leaf, *constants)
+        change()
+        y.backward()
+        return leaf.grad.data
+
+    for f, *constants in [
+        (lambda x: (x * kept[0]).sum(),),
+        (lambda x, c: (x * c).sum(), constant),
+        (lambda x: (x * next(numbers)).sum(),),
+    ]:
+        kept[0], constant[:] = np.ones(3), 1
+        with mg.detect_anomaly(), pytest.raises(mg.BackwardError, match=r"checkpoint.*\n.*test_recompute(.|\n)*again"):
+            gradient(f, *constants)
+    with mg.detect_anomaly():
+        np.testing.assert_array_equal(gradient(lambda x: mg.dropout(x * x, 0.0).sum()), 2 * X)

@@ -270,7 +270,7 @@ def _(g, _y, x):
 @implements(np.tanh)
 @primitive
 def tanh(x: ArrayLike):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent. The derivative 1 - y^2 is taken from the value, so it is 0 where that is rounded to 1."""
     return np.tanh(x)
 
 
@@ -281,7 +281,7 @@ def _(g, y, _x):  # 1 - tanh^2
 
 @primitive
 def sigmoid(x: ArrayLike):
-    """1 / (1 + e ** -x), without overflow."""
+    """s = 1 / (1 + e ** -x), without overflow. The derivative s (1 - s) is 0 where s is rounded to 1."""
     return special.sigmoid(np.asarray(x))
 
 
