@@ -35,7 +35,7 @@ def note_forward(node: Node, y: np.ndarray, recorded: bool) -> None:
     if not is_finite(y) and all(map(is_finite, numbers)):
         raise AnomalyError(f"{count(y)} in the forward value of {describe_call(node)}")
     if recorded:
-        node.sums = [_checksum(a) for a in _saved_arrays(node)]
+        node.sums = [checksum(a) for a in _saved_arrays(node)]
 
 
 def read_only(values: list[Any]) -> list[Any]:
@@ -60,7 +60,7 @@ def check_unchanged(node: Node) -> None:
     if not hasattr(node, "sums"):  # recorded outside of `detect_anomaly`
         return
     for array, was in zip(_saved_arrays(node), node.sums, strict=True):
-        if _checksum(array) != was:
+        if checksum(array) != was:
             raise MutationError(
                 f"an array ({describe(array)}) was changed in place after it was saved for the backward of "
                 f"{describe_call(node)}"
@@ -90,5 +90,6 @@ def _saved_arrays(node: Node) -> list[np.ndarray]:
     return [a for a in tree.leaves((read, node.kwargs, node.y)) if isinstance(a, np.ndarray)]
 
 
-def _checksum(array: np.ndarray) -> int:
+def checksum(array: np.ndarray) -> int:
+    """A number that is another one, almost certainly, after some entry of the array has changed."""
     return zlib.crc32(np.ascontiguousarray(array).data)

@@ -49,9 +49,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _REGISTRY: dict[str, Primitive[Any]] = {}
 _new = object.__new__
-_MaskedArray = np.ma.MaskedArray
 _flags = modes.flags.get
 _READ_ONLY = ANOMALY | CHECK
+_PLAIN = frozenset({np.ndarray, float, int, bool, tuple, slice, type(None), np.float32, np.float64})
 _F32 = np.dtype(np.float32)
 _F64 = np.dtype(np.float64)
 # Arguments of these names say where and how. A node keeps copies of them, since the caller may change a list or array.
@@ -166,10 +166,8 @@ class Primitive(Generic[P]):
             elif type(a) is list:
                 values.append(_own(a))
                 parents.append(None)
-            elif type(a) is _MaskedArray:
-                raise TypeError(f"{self.name}: {MASKED}")
             else:
-                values.append(a)
+                values.append(a if type(a) in _PLAIN else self._plain(a))
                 parents.append(None)
         if kwargs:
             for k, v in kwargs.items():
@@ -212,6 +210,15 @@ class Primitive(Generic[P]):
             if recorded:
                 out.node = node
         return out
+
+    def _plain(self, a: Any) -> Any:
+        """The constant `a` as an ndarray where it is an array of another type.
+
+        Rules use operators, which mean something else there: the `*` of a numpy.matrix is the matrix product.
+        """
+        if isinstance(a, np.ma.MaskedArray):
+            raise TypeError(f"{self.name}: {MASKED}")
+        return np.asarray(a) if hasattr(type(a), "__array__") and not isinstance(a, np.generic) else a
 
     def _value(self, y: Any, kwargs: dict[str, Any]) -> Any:
         """What the forward returned as an array. If it was `(value, saved)`, `saved` goes into `kwargs`."""

@@ -9,8 +9,9 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from . import modes, ops, random, tree
+from .anomaly import checksum
 from .blame import describe
-from .modes import RECORD
+from .modes import ANOMALY, RECORD
 from .primitive import Primitive
 from .tensor import Tensor, value
 from .transforms import name_of, pulled_back
@@ -23,7 +24,9 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
     """`f`, which keeps only its inputs for the backward pass and runs again there (Chen et al. 2016, arXiv 1604.06174).
 
     Every array that f depends on has to come in through its arguments, which are trees of arrays. `dropout` inside
-    draws the same mask again, and so does any randomness whose generator comes from `mg.random.drawing_from`.
+    draws the same mask again, and so does any randomness whose generator comes from `mg.random.drawing_from`. If f
+    gives another result when it runs again, because something that it reads has changed, the gradient is that of the
+    other result. Under `detect_anomaly` this is a BackwardError.
 
     Raises TypeError where f uses, by closure, a Tensor that requires a gradient, or returns no floating array.
     """
@@ -56,11 +59,14 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
 
         draws = random.Draws()
         outputs: list[Any] = []
+        sums: list[int] = []  # under `detect_anomaly`, the checksum of the result
 
         def forward(*values: Any) -> Any:
             with draws.record():
                 y, like = run(*(Tensor(v) for v in values))
             outputs.append(like)
+            if modes.flags.get() & ANOMALY:
+                sums.append(checksum(y._array))
             if y.node is not None:
                 raise TypeError(
                     f"{name_of(f)} uses a Tensor that needs a gradient and is not among its arguments: pass it"
@@ -69,7 +75,12 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
 
         def rule(g: Any, _y: Any, *xs: Any, saved: Any) -> Any:
             with draws.replay():
-                _, pullback = pulled_back(lambda *tensors: run(*tensors)[0], xs, wide=True)
+                y, pullback = pulled_back(lambda *tensors: run(*tensors)[0], xs, wide=True)
+            if sums and checksum(value(y)) != sums[0]:
+                raise RuntimeError(
+                    "it gives another result when it runs again for the backward pass: an array or a variable that it "
+                    "reads has changed, or it draws random numbers that are not minigraph's"
+                )
             return pullback(g, retain_graph=False)
 
         op = Primitive(forward, f"checkpoint({name_of(f)})")

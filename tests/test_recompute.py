@@ -128,3 +128,25 @@ def test_constants_of_a_checkpoint_are_those_of_the_call():
             array += 1
             with pytest.raises(mg.MutationError, match=r"checkpoint\(product\)"):
                 y.backward(np.ones(2))
+
+
+def test_checkpoint_whose_second_run_differs_is_named_under_detect_anomaly():
+    """Without it the gradient is silently that of another function."""
+    kept, numbers = [np.ones(3)], iter(range(9))
+
+    def change():
+        kept[0] = np.zeros(3)
+
+    def gradient(f):
+        leaf = Tensor(X, requires_grad=True)
+        y = mg.checkpoint(f)(leaf)
+        change()
+        y.backward()
+        return leaf.grad.data
+
+    for f in (lambda x: (x * kept[0]).sum(), lambda x: (x * next(numbers)).sum()):
+        kept[0] = np.ones(3)
+        with mg.detect_anomaly(), pytest.raises(mg.BackwardError, match=r"checkpoint.*\n.*test_recompute(.|\n)*again"):
+            gradient(f)
+    with mg.detect_anomaly():
+        np.testing.assert_array_equal(gradient(lambda x: mg.dropout(x * x, 0.0).sum()), 2 * X)

@@ -448,6 +448,40 @@ def test_the_update_of_a_leaf_says_what_to_write():
     np.testing.assert_allclose(mg.grad(f)(A), (2 - np.tanh(A) ** 2) * 2 / 3)
 
 
+class Wrapped:
+    """What a library with arrays of its own may have: the array, and operators that mean something else."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.array, dtype, copy=copy)
+
+    def __rmul__(self, other):
+        return other @ self.array
+
+    def __array_ufunc__(self, ufunc, method, *inputs):
+        return getattr(ufunc, method)(*(x.array if type(x) is Wrapped else x for x in inputs))
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.parametrize("kind", [np.matrix, Wrapped])
+def test_constants_that_are_arrays_of_another_type(kind):
+    """Their operators may mean something else, so rules must not see them: the `*` of a numpy.matrix is `@`."""
+    x, plain = np.full((2, 2), 2.0), np.array([[1.0, 2.0], [3.0, 4.0]])
+    functions = [mg.add, mg.multiply, mg.divide, mg.power, mg.maximum, mg.matmul, lambda x, c: mg.einsum("ij,jk", x, c)]
+    for f in functions:
+        for swap in (False, True):
+            ours, expected = (
+                mg.grad(lambda x, c=c, f=f, swap=swap: (f(c, x) if swap else f(x, c)).sum())(x)
+                for c in (kind(plain), plain)
+            )
+            np.testing.assert_array_equal(ours, expected)
+    leaf = Tensor(x, requires_grad=True)
+    (leaf * kind(plain)).sum().backward()
+    np.testing.assert_array_equal(leaf.grad, plain)
+
+
 def test_masked_arrays_are_refused():
     masked = np.ma.masked_array([1.0, 2.0, 3.0], [True, False, False])
     t = leaf([1.0, 2.0, 3.0])

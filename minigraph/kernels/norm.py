@@ -38,7 +38,7 @@ def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     x has at least one row. The variance is E[x^2] - mean^2, from the sums of x and x^2. This difference multiplies
     rounding errors by 1 + mean^2 / variance. If that factor is more than 17 in any channel, the variance is computed
-    again in a second pass, as the mean of (x - mean)^2.
+    again in a second pass, from d = x - mean, as E[d^2] - E[d]^2: the mean that is subtracted is a rounded one.
     """
     wide = _wide(x)
     channels, n = x.shape[-1], x.size // x.shape[-1]
@@ -47,7 +47,8 @@ def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not ((mean * mean <= 16 * var) & (var < np.inf)).all():  # with `not` and <=, a NaN goes to the second pass too
         shift = _repeat(mean.astype(x.dtype), wide.shape[1] // channels)
         d = np.subtract(wide, shift, out=empty(wide.shape, x.dtype))
-        var = _sums(d, channels, d) / n
+        rest = _sums(d, channels) / n
+        mean, var = mean.astype(x.dtype) + rest, np.maximum(_sums(d, channels, d) / n - rest * rest, 0)
     dtype = np.result_type(x, np.float32)
     return mean.astype(dtype), var.astype(dtype)
 
@@ -58,14 +59,17 @@ def batch_norm(
     inv_std: np.ndarray,
     scale: np.ndarray | None,
     bias: np.ndarray | None,
+    *,
+    own: bool = True,
 ) -> np.ndarray:
     """scale (x - mean) inv_std + bias, computed as a x + b; x (..., C), the others (C,) -> (..., C).
 
-    None stands for a scale of 1 or a bias of 0.
+    None stands for a scale of 1 or a bias of 0. `own` says that the mean is that of x itself.
     """
     a = inv_std if scale is None else inv_std * scale
+    centred, mean = _centred(widened(x), mean, inv_std, own)
     b = -mean * a if bias is None else bias - mean * a
-    wide = _wide(widened(x))
+    wide = _wide(centred)
     y = empty(wide.shape, wide.dtype)
     k = wide.shape[1] // len(a)
     a, b = _repeat(a, k), _repeat(b, k)
@@ -91,13 +95,11 @@ def batch_norm_grad(
         g_bias = sum g,   g_scale = sum g h = inv_std (sum g x - mean sum g),
         gx = scale inv_std (g - g_bias / n - h g_scale / n),   as mean and inv_std depend on x,
            = a (g + r x + s),   r = -inv_std g_scale / n,   s = -g_bias / n - r mean.
-    If the mean is more than 4 standard deviations in any channel, x - mean replaces x, and 0 replaces the mean.
-    Otherwise the differences above would lose too many digits.
+    x and its mean are those of `_centred`.
     """
     dtype = g.dtype
-    g, x = widened(g), widened(x)
-    if (mean * mean * inv_std * inv_std > 16).any():
-        x, mean = x - mean, np.zeros_like(mean)
+    g = widened(g)
+    x, mean = _centred(widened(x), mean, inv_std, own=True)
     wide, wide_g = _wide(x), _wide(g)
     channels, n = x.shape[-1], x.size // x.shape[-1]
     g_bias = _sums(wide_g, channels)
@@ -118,11 +120,32 @@ def batch_norm_grad(
     return gx.reshape(x.shape).astype(dtype, copy=False), g_scale.astype(dtype), g_bias.astype(dtype)
 
 
+def _centred(x: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray]:
+    """x and `mean`. If that is more than 4 standard deviations in any channel, x - mean and 0: a x + b would be a
+    difference of two large numbers.
+
+    If the mean is x's own, the mean of x - mean is a rounding of `mean`, and comes back in the place of 0. In float32,
+    numbers around 10^6 have a mean that is rounded by up to 0.03.
+    """
+    if not (np.abs(mean) * inv_std > 4).any():
+        return x, mean
+    x = x - mean
+    if not own:
+        return x, np.zeros_like(mean)
+    rest = _sums(_wide(x), x.shape[-1]) / (x.size // x.shape[-1])
+    is_rounding = np.abs(rest) <= np.finfo(mean.dtype).eps * np.abs(mean)
+    return x, np.where(is_rounding, rest, 0).astype(mean.dtype)
+
+
 def layer_norm(x: np.ndarray, eps: float) -> np.ndarray:
     """(x - mean) / sqrt(variance + eps), with the mean and the variance of each row: (..., C) -> (..., C)."""
     wide = widened(x)
-    y: np.ndarray = wide - wide.mean(-1, keepdims=True)
+    mean = wide.mean(-1, keepdims=True)
+    y: np.ndarray = wide - mean
     var = np.einsum("...c,...c->...", y, y)[..., None] / x.shape[-1]
+    if (mean * mean > 16 * var).any():  # then the rounding error of the mean, which is still in y, may show in it
+        y -= y.mean(-1, keepdims=True)
+        var = np.einsum("...c,...c->...", y, y)[..., None] / x.shape[-1]
     y *= 1 / np.sqrt(var + eps)
     return y.astype(x.dtype, copy=False)
 
@@ -152,7 +175,7 @@ def _sums(wide: np.ndarray, channels: int, factor: np.ndarray | None = None) -> 
     sums: np.ndarray = (
         np.ones(length, a.dtype) @ a
         if factor is None
-        else np.einsum("bnc,bnc->bc", a, factor.reshape(a.shape), dtype=a.dtype)
+        else np.einsum("bnc,bnc->bc", a, factor.reshape(a.shape), dtype=a.dtype.newbyteorder("="))
     )
     total: np.ndarray = sums.reshape(-1, channels).sum(0, dtype=np.float64)
     return total

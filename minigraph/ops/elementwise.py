@@ -127,12 +127,15 @@ def power(a: ArrayLike, b: ArrayLike):
 def _(g, y, a, b):
     a, b = (widened(v) if hasattr(v, "dtype") else v for v in arrays(a, b))
 
-    def in_a():  # b a^(b-1); the exponent 0 is taken as b a^1 = 0, which is finite at a = 0
+    def in_a():  # b a^(b-1). Where b = 0 it is 0 for every a, also where a^-1 is none
         if isinstance(b, (int, float)) and b < 0:
             return g * b * y / a  # a^(b-1) may overflow where a is small, though g is small too
         if isinstance(b, (int, float)):
-            return g * (b * a ** (b - 1 if b else 1))
-        return g * (b * a ** where(value(b) == 0, 1, b - 1))
+            return g * (b * a ** (b - 1 if b else 0))
+        zero = value(b) == 0
+        if type(b) is not Tensor:
+            return g * (b * a ** where(zero, 0, b - 1))
+        return g * (b * where(zero & ~(np.abs(value(a)) > 0), 1, a) ** (b - 1))  # d/db of it is a^-1 where b = 0
 
     def in_b():  # a^b log a
         return g * where(value(a) == 0, 0, y * log(where(value(a) == 0, 1, a)))
@@ -202,8 +205,8 @@ def expm1(x: ArrayLike):
 
 
 @expm1.vjp
-def _(g, y, _x):
-    return g * (y + 1)
+def _(g, _y, x):  # not y + 1, which rounds to 0 far to the left
+    return g * exp(x)
 
 
 @implements(np.log)
@@ -272,7 +275,7 @@ def _(g, _y, x):
 @implements(np.tanh)
 @primitive
 def tanh(x: ArrayLike):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent. The derivative 1 - y^2 is taken from the value, so it is 0 where that is rounded to 1."""
     return np.tanh(x)
 
 
@@ -284,7 +287,7 @@ def _(g, y, _x):  # 1 - tanh^2
 
 @primitive
 def sigmoid(x: ArrayLike):
-    """1 / (1 + e ** -x), without overflow."""
+    """s = 1 / (1 + e ** -x), without overflow. The derivative s (1 - s) is 0 where s is rounded to 1."""
     return special.sigmoid(np.asarray(x))
 
 

@@ -72,7 +72,7 @@ def batch_norm(
 @primitive
 def _batch_norm(x: Any, scale: Any, bias: Any, *, mean: Any, var: Any, eps: float = 1e-5):
     """`mean` and `var` are functions of x, and the rule differentiates through them."""
-    return kernel.batch_norm(x, mean, 1 / np.sqrt(var + eps), scale, bias)
+    return kernel.batch_norm(x, mean, 1 / np.sqrt(var + eps), scale, bias, own=True)
 
 
 @_batch_norm.vjp
@@ -93,7 +93,7 @@ def _(x, scale, bias, *, mean, var, eps):
 @primitive
 def _batch_norm_eval(x: Any, scale: Any, bias: Any, mean: Any, var: Any, *, eps: float = 1e-5):
     """scale (x - mean) / sqrt(var + eps) + bias. The statistics are given, and gradients go to them too."""
-    return kernel.batch_norm(x, mean, 1 / np.sqrt(widened(var) + eps), scale, bias)
+    return kernel.batch_norm(x, mean, 1 / np.sqrt(widened(var) + eps), scale, bias, own=False)
 
 
 _batch_norm_eval.name = "batch_norm"  # what errors and drawings call it, as in training

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import Any
 
@@ -229,20 +228,20 @@ def _(g, y, x, axis=None, keepdims=False):  # x / |x|
 
 
 def _squares(f: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> np.ndarray:
-    """np.var or np.std, with exact zeros where all entries are equal, and deviations whose squares are no numbers."""
+    """np.var or np.std, with exact zeros where all entries are equal; a deviation whose square is out of range too."""
     x = np.asarray(x)
     wide, axes = widened(x), axes_of(axis, x.ndim)
     mean = np.mean(wide, axes, keepdims=True)
-    with np.errstate(over="ignore") if f is np.std else contextlib.nullcontext():
-        y = f(wide, axes, ddof=ddof, keepdims=True, mean=mean)
-    if _is_rounding(np.sqrt(y) if f is np.var else y, mean):
-        wide = wide - _first(wide, axes)
-        y = f(wide, axes, ddof=ddof, keepdims=True)
-    if f is np.std and not ((y > np.sqrt(np.finfo(y.dtype).tiny)) & (y < np.inf)).all():
-        wide = wide - np.mean(wide, axes, keepdims=True)
-        safe = _largest(wide, axes)
-        y = safe * f(wide / safe, axes, ddof=ddof, keepdims=True)
-    y = y if keepdims else np.squeeze(y, axes)
+    with np.errstate(over=None if f is np.var else "ignore"):  # None: as it is
+        y = f(wide, axes, ddof=ddof, keepdims=keepdims, mean=mean)
+        if _is_rounding(np.sqrt(y) if f is np.var else y, mean):
+            y = f(wide - _first(wide, axes), axes, ddof=ddof, keepdims=keepdims)
+        info = np.finfo(mean.dtype)
+        if f is np.std and not ((y > np.sqrt(info.tiny / info.eps)) & (y < np.inf)).all():
+            d = wide - _first(wide, axes)
+            top = np.max(np.abs(d), axes, keepdims=True)
+            safe = np.where((top > 0) & (top < np.inf), top, 1).astype(top.dtype)
+            y = (f(d / safe, axes, ddof=ddof, keepdims=True) * safe).reshape(y.shape)
     return y.astype(x.dtype, copy=False) if x.dtype.kind == "f" else y
 
 

@@ -10,6 +10,8 @@ from .. import tree
 from ..tree import Tree
 from .checks import floats, not_negative
 
+_SMALLEST = 1e-15  # the square of a smaller norm has lost digits in float32
+
 
 def clip_by_global_norm(grads: Tree, max_norm: float) -> tuple[Tree, float]:
     """Multiply all gradients by one factor, such that their Euclidean norm as one vector is at most `max_norm`.
@@ -25,8 +27,11 @@ def clip_by_global_norm(grads: Tree, max_norm: float) -> tuple[Tree, float]:
     flat, grads = _flat(grads, "clip_by_global_norm: grads")
     with np.errstate(all="ignore"):
         norm = math.sqrt(np.dot(flat, flat))
-        if math.isinf(norm):  # the squares are too large for float32, but perhaps the norm is not
-            norm = math.sqrt(np.dot(flat.astype(np.float64), flat.astype(np.float64)))
+        if not _SMALLEST < norm < math.inf:  # the squares overflow or vanish, but perhaps the norm does not
+            top = float(np.max(np.abs(flat), initial=0))
+            if 0 < top < math.inf:
+                scaled = flat.astype(np.float64) / top
+                norm = math.sqrt(np.dot(scaled, scaled)) * top
     if max_norm < norm < math.inf:
         grads = tree.unravel(grads, flat * (max_norm / norm))
     return grads, norm

@@ -124,6 +124,39 @@ def test_gradient_in_float32_with_a_mean_far_from_zero():
     np.testing.assert_allclose(g_scale, (g * h).sum(0), atol=1e-6 * np.abs(g).sum(0).max())
 
 
+@pytest.mark.parametrize("offset", [3, 100, 1e4, 1e6, -1e6])
+@pytest.mark.parametrize("channels", [4, 24])
+def test_a_mean_far_from_zero_costs_no_digits(offset, channels):
+    """Not those of the values, of the statistics or of the gradient. A mean that is rounded to float32 is no mean."""
+    x, g = (draw_array(i, (64, channels), np.float32, offset=offset * (i == 0)) for i in range(2))
+    x[:, 0] -= np.float32(offset)
+    mean, var = norm.batch_stats(x)
+    inv_std = 1 / np.sqrt(var)
+    exact = rows(x)
+    h = (exact - exact.mean(0)) / exact.std(0)
+    np.testing.assert_allclose(var, exact.var(0), rtol=4e-6)
+    np.testing.assert_allclose(norm.batch_norm(x, mean, inv_std, None, None), h, atol=4e-6)
+    gx, *_ = norm.batch_norm_grad(g, x, mean, inv_std, None)
+    np.testing.assert_allclose(gx, (g - g.mean(0) - h * (g * h).mean(0)) / exact.std(0), atol=4e-6)
+    other = np.full(channels, offset, np.float32)  # another mean than that of x
+    rounding = 4e-6 + 2e-7 * abs(offset)
+    y = norm.batch_norm(x, other, inv_std, None, None)
+    np.testing.assert_allclose(y, (exact - offset) * inv_std, 1e-6, rounding)
+
+    x = draw_array(0, (64, channels), np.float32, offset=offset)
+    exact = rows(x)
+    h = (exact - exact.mean(1, keepdims=True)) / np.sqrt(exact.var(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(norm.layer_norm(x, 1e-5), h, atol=4e-6)
+
+
+@pytest.mark.parametrize("value", [100.1, 1e6 + 0.1, 1e10])
+def test_channels_of_one_number_become_zero(value):
+    x = np.full((50, 4), value, np.float32)
+    mean, var = norm.batch_stats(x)
+    np.testing.assert_array_equal(norm.batch_norm(x, mean, 1 / np.sqrt(var + np.float32(1e-5)), None, None), 0)
+    np.testing.assert_array_equal(norm.layer_norm(x, 1e-5), 0)
+
+
 def test_more_rows_than_a_block(monkeypatch):
     x, g = draw_array(0, (2, 4, 5, 6, 3), np.float64, offset=10)
     mean, var = norm.batch_stats(x)

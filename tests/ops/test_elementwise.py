@@ -196,6 +196,23 @@ def test_power_at_zero():
     assert gradient(lambda x: x**2.0, [0.0]) == [[0]]
 
 
+@pytest.mark.parametrize("zero", [0, 0.0, np.zeros(5), np.zeros(5, np.uint8)])
+def test_power_zero_is_constant(zero):
+    bases = [-2.0, 0.0, 3.0, np.inf, np.nan]  # NumPy says 1 for all of them
+    assert gradient(lambda x: x**zero, bases) == [[0] * 5]
+    assert gradient(lambda x: mg.hvp(lambda x: (x**zero).sum(), x, np.ones(5)), bases) == [[0] * 5]
+
+
+def test_mixed_second_derivatives_of_a_power_agree():
+    """Both are a^(b - 1) (1 + b log a), which is 1 / a where b = 0."""
+    for a, b in [(2.0, 0.0), (0.5, 0.0), (2.0, 1.0), (2.0, -1.5)]:
+        in_b = mg.grad(lambda b, a=a: mg.grad(mg.power, 0)(a, b))(b)
+        in_a = mg.grad(lambda a, b=b: mg.grad(mg.power, 1)(a, b))(a)
+        np.testing.assert_allclose([in_a, in_b], a ** (b - 1) * (1 + b * np.log(a)), rtol=1e-14)
+    both = mg.grad(lambda b: mg.grad(lambda a: mg.power(a, b).sum())(np.array([0.0, 2.0])).sum())(np.array([0.0, 0.0]))
+    assert both[1] == 0.5
+
+
 def test_power_of_a_negative_number():
     assert gradient(lambda x: x ** np.array([2.0, 3.0]), [-2.0, -2.0]) == [[-4, 12]]
     with np.errstate(invalid="ignore"):
@@ -206,6 +223,14 @@ def test_power_of_a_negative_number():
 
 def test_remainder_at_a_jump_is_that_of_the_branch_above():
     assert gradient(mg.remainder, [3.0, -3.0], [1.5, 1.5]) == [[1, 1], [-2, 2]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_derivative_of_expm1_far_to_the_left(dtype):
+    """It is e^x, which is a number where expm1 has long been rounded to -1."""
+    x = np.array([-5.0, -17.0, -40.0, -80.0], dtype)
+    for f in (mg.expm1, mg.elu):
+        np.testing.assert_allclose(mg.grad(lambda x, f=f: f(x).sum())(x), np.exp(x), rtol=1e-6)
 
 
 def test_infinite_derivatives():

@@ -102,6 +102,18 @@ def test_the_deviation_of_entries_that_differ_by_a_rounding(c, steps):
         np.testing.assert_allclose(mg.grad(f)(x), want, rtol=0, atol=2e-6 * np.abs(want).max())
 
 
+@pytest.mark.parametrize("f", [mg.std, mg.norm])
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [(np.float32, 2.0**100), (np.float32, 2.0**-90), (np.float64, 2.0**800), (np.float64, 2.0**-800)],
+)
+def test_squares_neither_overflow_nor_vanish(f, dtype, scale):
+    x = np.array([[1.0, 2.0], [4.0, 2.0], [3.0, 2.0]], dtype)
+    weighted = mg.grad(lambda x: (f(x, axis=0) * np.array([1.0, 2.0], dtype)).sum())
+    np.testing.assert_allclose(f(x * dtype(scale), axis=0), f(x, axis=0) * dtype(scale), rtol=1e-6)
+    np.testing.assert_allclose(weighted(x * dtype(scale)), weighted(x), rtol=1e-6)
+
+
 def test_the_norm_next_to_zero():
     """One step away from 0, where the gradient is 0, it is the unit vector."""
     for dtype in (np.float16, np.float32, np.float64):

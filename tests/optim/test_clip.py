@@ -25,11 +25,15 @@ def test_clip_by_global_norm(dtype):
     assert tree.flat_view(clipped) is not None
 
 
-def test_clip_by_global_norm_past_the_range_of_float32():
-    grads = [np.full(4, 1e30, np.float32)]
-    clipped, norm = optim.clip_by_global_norm(grads, 1.0)
-    assert norm == pytest.approx(2e30, rel=1e-6)
-    np.testing.assert_allclose(clipped[0], 0.5, rtol=1e-6)
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [(np.float32, 1e30), (np.float32, 1e-30), (np.float32, 1e-44), (np.float64, 1e200), (np.float64, 1e-200)],
+)
+def test_clip_by_global_norm_where_the_squares_are_out_of_range(dtype, size):
+    grads = [np.full(4, size, dtype)]
+    clipped, norm = optim.clip_by_global_norm(grads, float(grads[0][0]) / 2)
+    assert norm == pytest.approx(2 * float(grads[0][0]), rel=1e-6)
+    np.testing.assert_allclose(clipped[0], grads[0] / 4, rtol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
