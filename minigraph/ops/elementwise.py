@@ -297,7 +297,7 @@ def _(g, y, _x):  # s (1 - s)
 
 
 def relu(x: ArrayLike, *, inplace: bool = False) -> Tensor:
-    """max(x, 0). At 0 the derivative is 0. The result for -0.0 is 0.0 or -0.0.
+    """max(x, 0). At 0 and at NaN the derivative is 0. The result for -0.0 is 0.0 or -0.0.
 
     Args:
         inplace: write the result into x's own array, and let the Tensor x itself be the result. This saves memory where

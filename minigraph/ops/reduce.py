@@ -189,8 +189,10 @@ def norm(x: ArrayLike, ord: float | None = None, axis: Axis = None, keepdims: bo
 
     Where the Euclidean norm is 0, its derivative is taken as 0, the smallest subgradient. Second derivatives there are
     0 too, also those of norm(x) ** 2, whose Hessian in truth is 2 I: write sum(x * x) for it. The other norms follow
-    `abs` and `max`. Raises ValueError for another ord.
+    `abs` and `max`. Raises ValueError for another ord, also for a Tensor, by which the norm is not differentiated.
     """
+    if isinstance(ord, Tensor):
+        raise ValueError("norm: expected ord None, 1, 2 or inf, got a Tensor, by which norm is not differentiated")
     if ord in (None, 2):
         return _norm(x, axis, keepdims)
     if ord == 1:
