@@ -6,12 +6,13 @@
     params, state = opt.step(params, grads, state)
 
 Everything with these two methods is an `Optimizer`. `SGD`, `Adam` and `AdamW` treat every entry of the parameters
-alike; `Groups` gives an optimizer to each group of parameters, chosen by their paths.
+alike, `Muon` treats each array as a matrix, and `Groups` gives an optimizer to each group of parameters.
 """
 
 from .clip import clip_by_global_norm, clip_by_value
 from .elementwise import SGD, Adam, AdamW, Elementwise
 from .groups import Groups
+from .muon import Muon
 from .protocol import Optimizer, State
 from .schedules import Schedule, constant, cosine, linear, step_decay
 
@@ -21,6 +22,7 @@ __all__ = [
     "AdamW",
     "Elementwise",
     "Groups",
+    "Muon",
     "Optimizer",
     "Schedule",
     "State",
