@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,56 @@ def check_like(expected: Tree, tree: Tree, what: str) -> Tree:
 def is_array(leaf: Any) -> bool:
     """Whether `leaf` is an array, or a NumPy scalar, which NumPy's arithmetic returns in place of 0-d arrays."""
     return isinstance(leaf, (np.ndarray, np.generic))
+
+
+# Parts of a tree, picked by patterns.
+
+
+def matches(pattern: str, path: str, leaf: Any) -> bool:
+    """Whether a pattern picks the leaf at this path.
+
+    A pattern is one of a shell (`fnmatch`) for the whole path, with upper and lower case distinct; `*` stands for any
+    characters, dots included. The pattern `ndim >= 2` picks all arrays of at least 2 dimensions instead: the weights of
+    convolutions and dense layers, but neither biases nor the scales of norms.
+    """
+    return np.ndim(leaf) >= 2 if pattern == "ndim >= 2" else fnmatchcase(path, pattern)
+
+
+def partition(tree: Tree, *patterns: str) -> tuple[Tree, Tree]:
+    """The leaves that some pattern picks, and the others: two trees like `tree`, each with None in place of the rest.
+
+    `merge` puts them together again. Raises ValueError for a pattern that picks no leaf; see `matches`.
+    """
+    named = list(items(tree))
+    for pattern in patterns:
+        if not any(matches(pattern, path, leaf) for path, leaf in named):
+            paths = [path for path, _ in named]
+            raise ValueError(f"partition: {pattern!r} picks none of the leaves, whose paths are {paths}")
+    picked = [any(matches(pattern, path, leaf) for pattern in patterns) for path, leaf in named]
+    first = [leaf if yes else None for yes, (_, leaf) in zip(picked, named, strict=True)]
+    rest = [None if yes else leaf for yes, (_, leaf) in zip(picked, named, strict=True)]
+    return unflatten(tree, first), unflatten(tree, rest)
+
+
+def merge(first: Tree, second: Tree) -> Tree:
+    """One tree with the leaves of both, such as `partition` has made: where one tree has None, what the other one has.
+
+    Raises ValueError, naming the path, where both have a leaf or their structures differ.
+    """
+    return _merge(first, second, "")
+
+
+def _merge(first: Tree, second: Tree, path: str) -> Tree:
+    if first is None or second is None:
+        return second if first is None else first
+    if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
+        return {k: _merge(v, second[k], f"{path}.{k}") for k, v in first.items()}
+    if isinstance(first, (list, tuple)) and type(first) is type(second) and len(first) == len(second):
+        children = [_merge(a, b, f"{path}.{i}") for i, (a, b) in enumerate(zip(first, second, strict=True))]
+        return type(first)(*children) if hasattr(first, "_fields") else type(first)(children)
+    if not isinstance(first, (dict, list, tuple)) and not isinstance(second, (dict, list, tuple)):
+        raise ValueError(f"merge: both trees have a leaf at {_at(path[1:])}")
+    raise ValueError(f"merge: {_mismatch(first, second, path)}")
 
 
 # Trees whose leaves are views of one flat array: what is done to all leaves can be done to that array, in one pass.

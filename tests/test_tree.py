@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import minigraph as mg
 from minigraph import tree
 
 Point = namedtuple("Point", "x y")
@@ -97,6 +98,103 @@ def test_check_like_names_what_and_where(got, error, message):
     expected = {"a": [np.zeros(2), np.zeros((2, 3), np.float32)]}
     with pytest.raises(error, match=message):
         tree.check_like(expected, {"a": [np.zeros(2), got]}, "grads")
+
+
+PARAMS = {
+    "stem": {"w": np.ones((2, 3)), "b": np.ones(3)},
+    "Blocks": [{"w": np.ones((3, 3)), "b": np.ones(3)}, None],
+    "scale": np.ones(()),
+}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "paths"),
+    [
+        (["stem.*"], ["stem.w", "stem.b"]),
+        (["*.b", "scale"], ["stem.b", "Blocks.0.b", "scale"]),
+        (["*.0.?"], ["Blocks.0.w", "Blocks.0.b"]),
+        (["[Bb]locks*w"], ["Blocks.0.w"]),
+        (["ndim >= 2"], ["stem.w", "Blocks.0.w"]),
+        (["*"], ["stem.w", "stem.b", "Blocks.0.w", "Blocks.0.b", "scale"]),
+        ([], []),
+    ],
+)
+def test_partition_picks_by_patterns_and_merge_puts_together_again(patterns, paths):
+    picked, rest = tree.partition(PARAMS, *patterns)
+    named = dict(tree.items(PARAMS))
+    assert [path for path, _ in tree.items(picked)] == paths
+    assert [path for path, _ in tree.items(rest)] == [path for path in named if path not in paths]
+    for merged in (tree.merge(picked, rest), tree.merge(rest, picked)):
+        assert tree.map(lambda a, b: a is b, PARAMS, merged) == tree.map(lambda a: True, PARAMS)
+
+
+@given(trees(st.integers()), st.sets(st.integers(0, 5)))
+def test_merge_inverts_any_split_of_the_leaves(t, chosen):
+    leaves = list(enumerate(tree.leaves(t)))
+    first = tree.unflatten(t, [leaf if i in chosen else None for i, leaf in leaves])
+    second = tree.unflatten(t, [None if i in chosen else leaf for i, leaf in leaves])
+    assert tree.merge(first, second) == t
+
+
+def test_a_pattern_that_picks_nothing_is_an_error():
+    with pytest.raises(ValueError, match=r"'blocks.\*' picks none of the leaves, whose paths are \['stem.w'"):
+        tree.partition(PARAMS, "*.b", "blocks.*")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"a": [None, 1]}, {"a": [None, 2]}, "merge: both trees have a leaf at a.1"),
+        (1, 2, "merge: both trees have a leaf at the top"),
+        ({"a": {"b": 1}}, {"a": {"c": 1}}, r"merge: trees differ at a: missing keys \['b'\], unexpected keys \['c'\]"),
+        ({"a": [1]}, {"a": (None,)}, "merge: trees differ at a: expected a list of length 1, got a tuple"),
+        ({"a": 1}, {"a": [None]}, "merge: trees differ at a: expected a leaf .int., got a list of length 1"),
+    ],
+)
+def test_merge_names_what_does_not_fit(first, second, message):
+    with pytest.raises(ValueError, match=message):
+        tree.merge(first, second)
+
+
+@pytest.mark.parametrize("transform", [mg.value_and_grad, mg.parallel.value_and_grad])
+def test_no_gradient_is_computed_for_what_is_frozen(transform):
+    """No rule is called before the first trained parameter, and after it none for a frozen one."""
+    calls = []
+
+    @mg.custom_vjp
+    def layer(x, w):
+        return x @ w
+
+    @layer.vjp
+    def _(g, y, x, w):
+        def of_x():
+            calls.append(("x", w.shape))
+            return g @ w.T
+
+        def of_w():
+            calls.append(("w", w.shape))
+            return x.T @ g
+
+        return of_x, of_w
+
+    params = {"first": np.ones((2, 3)), "second": np.ones((3, 4)), "third": np.ones((4, 5)), "last": np.ones((5, 1))}
+    trained, frozen = tree.partition(params, "second", "last")
+
+    def loss(p, x):
+        p = tree.merge(p, frozen)
+        return mg.mean(layer(layer(layer(layer(x, p["first"]), p["second"]), p["third"]), p["last"]))
+
+    x = np.random.default_rng(0).normal(size=(6, 2))
+    value, grads = transform(loss)(trained, x)
+    per_part = [("x", (5, 1)), ("w", (5, 1)), ("x", (4, 5)), ("w", (3, 4))]
+    assert sorted(calls) == sorted(per_part * (len(calls) // 4)) and calls
+    assert grads["first"] is None and grads["third"] is None
+
+    frozen = tree.map(lambda leaf: None, params)
+    same, all_grads = transform(loss)(params, x)
+    assert same == value
+    for name in ("second", "last"):
+        np.testing.assert_allclose(grads[name], all_grads[name], rtol=1e-12)
 
 
 @given(trees(arrays))

@@ -1,105 +1,36 @@
 """Optimizers that treat each entry of the parameters alike, and therefore need not know the arrays' shapes.
 
-The parameters are copied once into one flat array, and a step goes through it in blocks that cross the borders between
-arrays: many small arrays cost no more than one large one.
+A step goes through the flat array of the parameters in blocks that cross the borders between arrays: many small arrays
+cost no more than one large one.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-import operator
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
 
 from .. import tree
 from ..tree import Tree
-from .checks import floats, not_negative, number, step_count
-from .protocol import State
-from .schedules import Schedule, constant
+from .checks import not_negative, number
+from .inplace import InPlace, apart
+from .schedules import Schedule
 
 # The number of entries in a block. All that an update of one block reads and writes then stays in the L2 cache. With 2
 # million parameters in float32, blocks of 32k and 64k were fastest; of 8k half as fast, because there are more calls.
 BLOCK = 32768
 
 
-class Elementwise(ABC):
-    """The base of the optimizers below; see `Optimizer` for what they do.
+class Elementwise(InPlace):
+    """The base of the optimizers below. A subclass updates one block of the parameters in `_update`."""
 
-    Parameters and gradients are trees of equal structure whose leaves share one dtype, float32 or float64; parameters
-    keep it. The state holds, beside "step", buffers shaped like the parameters.
-
-    The first `step` copies the parameters into one flat array and returns views of it. After that, **arrays that a step
-    returned are updated in place by the next step**: copy what you want to keep. Arrays that the caller made and
-    gradients are never written to.
-
-    A subclass names its buffers in `_buffers`, and updates one block of the parameters in `_update`.
-    """
-
-    _buffers: tuple[str, ...] = ()
-
-    def __init__(self, lr: float | Schedule, weight_decay: float) -> None:
-        self._name = type(self).__name__
-        self.lr: Schedule = lr if callable(lr) else constant(not_negative(lr, f"{self._name}: lr"))
-        self.weight_decay = not_negative(weight_decay, f"{self._name}: weight_decay")
-        # The flat parameters and buffers of the last step, and the views of them that it returned.
-        self._flats: list[np.ndarray] = []
-        self._leaves: list[np.ndarray] = []
-
-    def __repr__(self) -> str:
-        """The learning rate, and the options that differ from their defaults."""
-        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items() if name != "lr"}
-        options = {name: getattr(self, name) for name, default in defaults.items() if getattr(self, name) != default}
-        lr = getattr(self.lr, "__name__", None) or repr(self.lr)
-        return f"{self._name}({', '.join([f'lr={lr}', *(f'{name}={value!r}' for name, value in options.items())])})"
-
-    def init(self, params: Tree) -> State:
-        """The state before the first step: the number of steps and the buffers, all zero.
-
-        Raises ValueError for a tree without a leaf, TypeError unless all leaves are arrays of one dtype, float32 or
-        float64.
-        """
-        dtype = floats(params, f"{self._name}.init: params")
-        size = sum(leaf.size for leaf in tree.leaves(params))
-        buffers = {name: tree.unravel(params, np.zeros(size, dtype)) for name in self._buffers}
-        return {"step": np.array(0, np.int64), **buffers}
-
-    def step(self, params: Tree, grads: Tree, state: State) -> tuple[Tree, State]:
-        """One update. It returns the new parameters and state, which the next step updates in place.
-
-        A schedule is called with the number of steps already taken, from 0. Raises ValueError or TypeError, with
-        nothing changed, where `grads` or `state` does not fit `params` (the message names the path, as in `conv1.w`)
-        or the schedule's value is negative or not finite.
-        """
-        where = f"{self._name}.step"
-        count = step_count(state, {*self._buffers}, where)
-        lr = not_negative(self.lr(count), f"{where}: lr at step {count}")
-
-        trees = [params, *(state[name] for name in self._buffers)]
-        leaves = tree.leaves(trees)
-        ours = len(leaves) == len(self._leaves) and all(map(operator.is_, leaves, self._leaves))
-        if leaves and ours:
-            flats = self._flats
-        else:
-            floats(params, f"{where}: params")
-            for i, name in enumerate(self._buffers, start=1):
-                trees[i] = tree.check_like(params, trees[i], f"{where}: state[{name!r}]")
-            flats, trees = map(list, zip(*map(tree.flatten, trees), strict=True))
-        grads = tree.check_like(trees[0], grads, f"{where}: grads")
-
-        # An error halfway would leave some blocks updated and others not, so nothing may raise here. An overflow shows
-        # in the next loss.
-        with np.errstate(all="ignore"):
-            scratch = np.empty((2, min(BLOCK, flats[0].size)), flats[0].dtype)
-            for part, g in _blocks(grads, flats):
-                w, *buffers = (flat[part] for flat in flats)
-                self._update(w, g, buffers, lr, count + 1, *scratch[:, : g.size])
-        if flats is not self._flats:
-            self._flats, self._leaves = flats, tree.leaves(trees)
-        step = {"step": np.array(count + 1, np.int64)}
-        return trees[0], step | dict(zip(self._buffers, trees[1:], strict=True))
+    def _apply(self, trees: list[Tree], flats: list[np.ndarray], grads: Tree, lr: float, t: int) -> None:
+        scratch = np.empty((2, min(BLOCK, flats[0].size)), flats[0].dtype)
+        for part, g in _blocks(grads, flats):
+            w, *buffers = (flat[part] for flat in flats)
+            self._update(w, g, buffers, lr, t, *scratch[:, : g.size])
 
     @abstractmethod
     def _update(
@@ -268,15 +199,12 @@ def _blocks(grads: Tree, writes: list[np.ndarray]) -> Iterator[tuple[slice, np.n
     """Cut the gradients into 1-D blocks. Yields each, preceded by where it is in the flat arrays of `writes`.
 
     Gradients that are views of one flat array are cut as one, others leaf by leaf. A leaf is copied where it is not
-    contiguous, and where it shares memory with what the step writes to, as the gradient b of a * b by a may do.
+    contiguous, and where `apart` does so.
     """
     flat = tree.flat_view(grads)
     gradients = [g.reshape(-1) for g in tree.leaves(grads)] if flat is None else [flat]
-    for i, g in enumerate(gradients):
-        if any(np.may_share_memory(g, array) for array in writes):
-            gradients[i] = g.copy()
     start = 0
-    for g in gradients:
+    for g in apart(gradients, writes):
         for i in range(0, g.size, BLOCK):
             block = g[i : i + BLOCK]
             yield slice(start, start + block.size), block

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,18 @@ from .protocol import Optimizer, State
 
 
 class Groups:
-    """An optimizer for each group of parameters; a group is chosen by a pattern for paths.
+    """An optimizer for each group of parameters; a group is chosen by a pattern.
 
-        opt = Groups({"whiten.*": None, "*.bias": SGD(0.2), "*": SGD(0.1, weight_decay=5e-4)})
+        opt = Groups({"whiten.*": None, "head": SGD(0.2), "ndim >= 2": Muon(0.1), "*": SGD(0.05)})
 
-    The path of a parameter is its keys and indices joined by dots, as in `tree.items`: `blocks.0.conv.w`. Patterns are
-    those of a shell (`fnmatch`), with upper and lower case distinct; `*` stands for any characters, dots included. A
-    parameter belongs to the first pattern that matches.
+    A pattern is one for paths such as `blocks.0.conv.w`, which are those of `tree.items`, or `ndim >= 2` for all arrays
+    of at least 2 dimensions; see `tree.matches`. A parameter belongs to the first pattern that picks it.
 
     Args:
         groups: an optimizer for each pattern. None instead of an optimizer freezes the group: its parameters are
-            returned as they came, and need no work and no memory. An optimizer that stands for two patterns would copy
-            their parameters at every step; give each a new one.
+            returned as they came, without work and memory for a step. `tree.partition` saves the work of their
+            gradients too. An optimizer that stands for two patterns would copy their parameters at every step; give
+            each a new one.
 
     The state has the keys "step" (the number of steps) and "groups" (the state of each optimizer by its pattern). The
     parameters that an optimizer sees are a tree like the whole, with None in place of those of other groups.
@@ -92,7 +91,7 @@ class Groups:
         for path, leaf in tree.items(params):
             if not tree.is_array(leaf):
                 raise TypeError(f"{where}: params at {path or 'the top'}: expected an array, got {type(leaf).__name__}")
-            pattern = next((pattern for pattern in self.groups if fnmatchcase(path, pattern)), None)
+            pattern = next((pattern for pattern in self.groups if tree.matches(pattern, path, leaf)), None)
             if pattern is None:
                 at = path or "the top"
                 raise ValueError(f"{where}: none of the patterns {[*self.groups]} matches the parameter at {at}")

@@ -3,8 +3,19 @@
 import numpy as np
 
 from minigraph import tree
+from minigraph.optim import SGD, Adam, AdamW
 
 SHAPES = {"conv1": {"w": (3, 3, 2, 4), "b": (4,)}, "scale": (), "head": [(5, 3), (0, 2)]}
+
+OPTIMIZERS = {
+    "sgd": lambda lr=0.1: SGD(lr),
+    "sgd decay": lambda lr=0.1: SGD(lr, weight_decay=0.02),
+    "momentum": lambda lr=0.1: SGD(lr, momentum=0.9, weight_decay=0.02),
+    "nesterov": lambda lr=0.1: SGD(lr, momentum=0.9, nesterov=True, weight_decay=0.02),
+    "adam": lambda lr=0.1: Adam(lr, betas=(0.8, 0.95), eps=1e-6),
+    "adam decay": lambda lr=0.1: Adam(lr, weight_decay=0.02),
+    "adamw": lambda lr=0.1: AdamW(lr, weight_decay=0.02),
+}
 
 
 def draw(seed, shapes=SHAPES, dtype=np.float64):

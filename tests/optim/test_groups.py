@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minigraph import tree
-from minigraph.optim import SGD, Adam, AdamW, Groups
+from minigraph.optim import SGD, Adam, AdamW, Groups, Muon
 
 from .helpers import assert_same, draw, run
 
@@ -49,6 +49,26 @@ def test_the_first_match_wins_and_case_counts():
 
 def _ones(*names):
     return {name: np.zeros(()) for name in names}, [{name: np.ones(()) for name in names}]
+
+
+def test_arrays_of_2_dimensions_and_more_are_a_group():
+    """Muon for matrices, and no weight decay for biases."""
+    opt = Groups({"stem.*": SGD(0.3), "ndim >= 2": Muon(0.1, weight_decay=0.5), "*": SGD(0.2)})
+    got, state = run(opt, params(), [params(1)])
+    muon, _ = run(Muon(0.1, weight_decay=0.5), [params()["blocks"][1]["w"]], [[params(1)["blocks"][1]["w"]]])
+    want = tree.map(lambda w, g: w - 0.2 * g, params(), params(1))
+    want["stem"] = tree.map(lambda w, g: w - 0.3 * g, params()["stem"], params(1)["stem"])
+    want["blocks"][1]["w"] = muon[0]
+    assert_same(want, got)
+    assert [path for path, _ in tree.items(state["groups"]["ndim >= 2"]["momentum"])] == ["blocks.1.w"]
+
+
+def test_a_tree_without_its_frozen_part():
+    frozen, trained = tree.partition(params(), "stem.*", "*.0.w")
+    opt = Groups({"*.bias": SGD(0.2), "*": Adam(0.1)})
+    got, _ = run(opt, trained, [tree.partition(params(1), "stem.*", "*.0.w")[1]])
+    want, _ = run(Groups({"stem.*": None, "*.0.w": None, "*.bias": SGD(0.2), "*": Adam(0.1)}), params(), [params(1)])
+    assert_same(want, tree.merge(frozen, got))
 
 
 def test_frozen_parameters_come_back_as_they_came():
