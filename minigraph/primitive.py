@@ -89,6 +89,7 @@ class Primitive(Generic[P]):
         self.rule: Callable[..., Any] = self._no_rule
         self.composite: Callable[..., Any] | None = None
         self.why: Callable[..., str | None] | None = None
+        self.flops: Callable[..., int] | None = None
         self.keeps_y = True
         self.unread: tuple[int, ...] = ()
         self.unread_rest = False
@@ -137,6 +138,15 @@ class Primitive(Generic[P]):
         self.composite = f
         self._frees_inputs = False
         self._settles = bool(self._static)
+        return f
+
+    def count_flops(self, f: F) -> F:
+        """Decorator: register the number of floating-point operations, `f(shape, *args, **kwargs)`.
+
+        It is that of the forward by its definition, with a multiplication and an addition as two, whatever the kernel
+        does. `shape` is that of the result; of the arguments that are arrays, f may read shape and dtype only.
+        """
+        self.flops = f
         return f
 
     def ignores(self, i: int) -> bool:

@@ -9,6 +9,7 @@ the three functions are the other two. So three primitives whose rules call one 
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -78,6 +79,11 @@ def _conv2d(
     return kernel.conv2d(x, w, stride, padding, dilation, groups, algorithm, b)
 
 
+@_conv2d.count_flops
+def _(shape, x, w, *_, **_options):  # for each result, a product and a sum for each weight of its filter
+    return 2 * math.prod(shape) * math.prod(w.shape[:3])
+
+
 @_conv2d.vjp
 def _(g, _y, x, w, _b=None, *, needed, **geometry):
     size, window = x.shape[1:3], w.shape[:2]
@@ -100,6 +106,11 @@ def _conv2d_input_grad(
     return kernel.conv2d_input_grad(g, w, input_size, stride, padding, dilation, groups, algorithm)
 
 
+@_conv2d_input_grad.count_flops
+def _(_shape, g, w, **_options):
+    return 2 * math.prod(g.shape) * math.prod(w.shape[:3])
+
+
 @_conv2d_input_grad.vjp
 def _(t, _y, g, w, *, input_size, **geometry):
     return (
@@ -114,6 +125,11 @@ def _conv2d_weight_grad(
 ):
     """The gradient in w: x (N, H, W, C), g (N, H', W', K) -> (*kernel_size, C // groups, K)."""
     return kernel.conv2d_weight_grad(x, g, kernel_size, stride, padding, dilation, groups, algorithm)
+
+
+@_conv2d_weight_grad.count_flops
+def _(shape, _x, g, **_options):
+    return 2 * math.prod(g.shape) * math.prod(shape[:3])
 
 
 @_conv2d_weight_grad.vjp

@@ -34,6 +34,7 @@ class Checkpoint:
         facts: what else each result of the run should say, for instance the name of the data set.
         model: what one has to know to use the parameters, as a dict of plain values: the model's name, the names of the
             classes, the normalisation of the images.
+        average: the state of an `optim.EMA` or `optim.Lookahead` of {"params": params, "state": state}, or None.
     """
 
     config: dict[str, Any]
@@ -44,11 +45,19 @@ class Checkpoint:
     history: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    average: Tree = None
 
     @property
     def step(self) -> int:
         """The steps taken."""
         return int(self.optimizer["step"])
+
+    @property
+    def weights(self) -> tuple[Tree, Tree]:
+        """(params, state) to use: the averaged ones, if there are any."""
+        if self.average is None:
+            return self.params, self.state
+        return self.average["weights"]["params"], self.average["weights"]["state"]
 
     def __repr__(self) -> str:
         size = sum(leaf.size for leaf in tree.leaves(self.params))
@@ -82,7 +91,7 @@ class Checkpoint:
             saved, running = self.model.get(name), other.model.get(name)
             if saved != running:
                 raise CheckpointError(f"the checkpoint is of another model: {name} was {saved} and is {running} now")
-        parts = ("params", "state", "optimizer")
+        parts = ("params", "state", "optimizer", "average")
         return replace(self, **{p: check_like(getattr(other, p), getattr(self, p), p) for p in parts})
 
     def _wrong_part(self) -> str | None:
@@ -95,6 +104,13 @@ class Checkpoint:
             return "model is not a dict"
         if not isinstance(self.optimizer, dict) or "step" not in self.optimizer:
             return "optimizer has no step"
+        if self.average is not None and not (
+            isinstance(self.average, dict)
+            and self.average.keys() == {"step", "weights"}
+            and isinstance(self.average["weights"], dict)
+            and self.average["weights"].keys() == {"params", "state"}
+        ):
+            return "average is no average of params and state"
         if not _has_numbers(self.sums, images=int, seconds=float):
             return "sums are not numbers"
         if not isinstance(self.history, list):
@@ -104,7 +120,8 @@ class Checkpoint:
                 return "a row of history is not a row of numbers"
             if row["seconds"] <= 0:
                 return "a row of history took no time"
-        if not all(np.isfinite(leaf).all() for leaf in tree.leaves((self.params, self.state)) if tree.is_array(leaf)):
+        arrays = filter(tree.is_array, tree.leaves((self.params, self.state, self.average)))
+        if not all(np.isfinite(array).all() for array in arrays):
             return "the parameters are not finite"
         return None
 

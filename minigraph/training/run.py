@@ -107,17 +107,18 @@ class Run:
         optimizer: Any,
         *,
         model: dict[str, Any] | None = None,
+        average: Any = None,
         **facts: Any,
     ) -> Checkpoint:
         """The checkpoint to go on from: one of these initial values or, in a resumed run, the one that was saved.
 
-        The loop reads and sets its `params`, `state` and `optimizer`. `model` is what one has to know to use the
-        parameters, and is kept beside them. `facts` become part of every result of the run. Both are plain values.
+        The loop reads and sets its `params`, `state`, `optimizer` and, if weights are averaged, `average`. `model` is what one has to know to use the parameters, and is kept beside them. `facts` become
+        part of every result of the run. Both are plain values.
 
         Raises CheckpointError if the saved checkpoint is of another model, and Stop or CheckpointError if the files
         cannot be written.
         """
-        fresh = Checkpoint(plain(config), params, state, optimizer, facts=facts, model=model or {})
+        fresh = Checkpoint(plain(config), params, state, optimizer, facts=facts, model=model or {}, average=average)
         self._lr = getattr(config, "lr", None)
         if self.saved is None:
             self.write(CONFIG, {**fresh.config, **facts})
