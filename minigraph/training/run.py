@@ -112,8 +112,9 @@ class Run:
     ) -> Checkpoint:
         """The checkpoint to go on from: one of these initial values or, in a resumed run, the one that was saved.
 
-        The loop reads and sets its `params`, `state`, `optimizer` and, if weights are averaged, `average`. `model` is what one has to know to use the parameters, and is kept beside them. `facts` become
-        part of every result of the run. Both are plain values.
+        The loop reads and sets its `params`, `state`, `optimizer` and, if weights are averaged, `average`. `model` is
+        what one has to know to use the parameters, and is kept beside them. `facts` become part of every result of the
+        run. Both are plain values.
 
         Raises CheckpointError if the saved checkpoint is of another model, and Stop or CheckpointError if the files
         cannot be written.

@@ -37,7 +37,7 @@ def test_airnet_takes_what_its_recipes_say():
 
     # Without the bias of the first layer there is no gradient in the maps that the first block gets.
     assert flops(loss_fn, trained, x) / 2e6 == pytest.approx(606, abs=1)
-    first = 2 * 30 * 30 * 64 * (3 * 3 * 24)
+    first = 2 * 30 * 30 * 64 * (3 * 3 * 24) + 2 * 31 * 31 * 24 * (2 * 2 * 3)  # that gradient, and the first layer
     whole = flops(lambda p, x: airnet.apply(p, state, x, train=True)[0], params, x)
     assert whole == flops(loss_fn, trained, x) + 2 * first
 
