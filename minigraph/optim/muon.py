@@ -95,9 +95,9 @@ class Muon(InPlace):
         gradients = apart(tree.leaves(grads), flats)
 
         def update(i: int) -> None:
-            w, m, g = (array.reshape(-1, array.shape[-1]) for array in (weights[i], momenta[i], gradients[i]))
-            if not w.size:
+            if not weights[i].size:
                 return
+            w, m, g = (array.reshape(-1, array.shape[-1]) for array in (weights[i], momenta[i], gradients[i]))
             with np.errstate(all="ignore"):
                 m *= self.momentum
                 m += g
