@@ -16,7 +16,7 @@ from .elementwise import SGD, Adam, AdamW, Elementwise
 from .groups import Groups
 from .muon import Muon
 from .protocol import Optimizer, State
-from .schedules import Schedule, constant, cosine, linear, step_decay
+from .schedules import Schedule, constant, cosine, linear, piecewise_linear, step_decay
 
 __all__ = [
     "EMA",
@@ -35,5 +35,6 @@ __all__ = [
     "constant",
     "cosine",
     "linear",
+    "piecewise_linear",
     "step_decay",
 ]

@@ -95,9 +95,9 @@ class Muon(InPlace):
         gradients = apart(tree.leaves(grads), flats)
 
         def update(i: int) -> None:
-            w, m, g = (array.reshape(-1, array.shape[-1]) for array in (weights[i], momenta[i], gradients[i]))
-            if not w.size:
+            if not weights[i].size:
                 return
+            w, m, g = (array.reshape(-1, array.shape[-1]) for array in (weights[i], momenta[i], gradients[i]))
             with np.errstate(all="ignore"):
                 m *= self.momentum
                 m += g
@@ -126,8 +126,8 @@ def orthogonalize(x: np.ndarray, steps: int, coefficients: tuple[float, ...]) ->
     commute. So the polynomials can be multiplied with each other first, which are small matrices if n is at most m, and
     the Gram matrix of the next step is A (a + b A + c A^2)^2. For 3 steps on (2304, 256) that takes half of the time.
 
-    The price is that rounding errors of the Gram matrix grow by a^2 in each step. It is therefore computed afresh after
-    `GRAM_STEPS`: in float32 an error is then below a thousandth of the largest singular value, squared.
+    The price is that rounding errors of the Gram matrix grow by a^2 in each step. So it is computed afresh after
+    `GRAM_STEPS`, before they reach a thousandth of its largest eigenvalue in float32.
     """
     if x.shape[0] < x.shape[1]:
         return orthogonalize(x.T, steps, coefficients).T

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
 
 from .checks import integer, not_negative
 
@@ -42,6 +44,21 @@ def step_decay(lr: float, boundaries: Iterable[int], factor: float = 0.1) -> Sch
         raise ValueError(f"step_decay: expected increasing boundaries, got {at}")
     name = f"step_decay({lr}, {at}, factor={factor})"
     return _Named(name, lambda step: lr * factor ** sum(step >= boundary for boundary in at))
+
+
+def piecewise_linear(rates: Mapping[int, float]) -> Schedule:
+    """Straight lines between the given rates, each at its step; before the first and after the last, a constant rate.
+
+    `piecewise_linear({0: 0.2 * lr, rise: lr, steps: 0.07 * lr})` rises from a fifth of lr, and ends above 0.
+    """
+    if not isinstance(rates, Mapping) or not rates:
+        raise ValueError(f"piecewise_linear: expected a dict from step numbers to rates, got {rates!r}")
+    at = [integer(step, 0, "piecewise_linear: step") for step in rates]
+    values = [not_negative(rate, f"piecewise_linear: rate at step {step}") for step, rate in rates.items()]
+    if any(a >= b for a, b in itertools.pairwise(at)):
+        raise ValueError(f"piecewise_linear: expected increasing steps, got {at}")
+    name = f"piecewise_linear({dict(zip(at, values, strict=True))})"
+    return _Named(name, lambda step: float(np.interp(step, at, values)))
 
 
 def linear(lr: float, steps: int, *, warmup: int = 0, final: float = 0.0) -> Schedule:

@@ -11,7 +11,7 @@ from minigraph.optim.muon import orthogonalize
 
 from .helpers import assert_same, draw, run
 
-SHAPES = {"conv": (3, 3, 4, 8), "wide": (3, 20), "square": [(6, 6), (1, 1)], "empty": (0, 4)}
+SHAPES = {"conv": (3, 3, 4, 8), "wide": (3, 20), "square": [(6, 6), (1, 1)], "empty": [(0, 4), (4, 0)]}
 CONVERGING = (15 / 8, -10 / 8, 3 / 8)
 
 
@@ -28,6 +28,8 @@ def newton_schulz(x, steps, a, b, c):
 def reference(opt, w, gradients, renormalized):
     """One array through the steps, by the formulas of the docstring, as the matrix (out, in) of airbench."""
     shape = w.shape
+    if not w.size:
+        return w
     w = w.reshape(-1, shape[-1]).T.astype(np.float64)
     m = np.zeros_like(w)
     for t, g in enumerate(gradients):

@@ -22,6 +22,11 @@ def test_schedules():
             optim.cosine(1.0, 7, warmup=1, final=0.2),
             {0: 0.5, 1: 1, 4: 0.6, 7: 0.2, 8: 0.2},
         ),
+        "triangle": (
+            optim.piecewise_linear({0: 0.2, 4: 1, 14: 0.5}),
+            {0: 0.2, 1: 0.4, 3: 0.8, 4: 1, 5: 0.95, 14: 0.5, 99: 0.5},
+        ),
+        "held, falling": (optim.piecewise_linear({3: 1, 5: 0}), {0: 1, 3: 1, 4: 0.5, 5: 0, 6: 0}),
     }
     for name, (schedule, expected) in rates.items():
         for step, rate in expected.items():
@@ -39,6 +44,11 @@ def test_schedules():
         (lambda: optim.linear(0.1, 0), ValueError, "linear: steps: .* from 1, got 0"),
         (lambda: optim.cosine(0.1, 5, warmup=5), ValueError, "warmup below steps = 5, got 5"),
         (lambda: optim.cosine(0.1, 5, final=math.nan), ValueError, "cosine: final"),
+        (lambda: optim.piecewise_linear({}), ValueError, "expected a dict from step numbers to rates, got {}"),
+        (lambda: optim.piecewise_linear([(0, 1)]), ValueError, "expected a dict from step numbers to rates, got"),
+        (lambda: optim.piecewise_linear({0.5: 1}), ValueError, "piecewise_linear: step: .* from 0, got 0.5"),
+        (lambda: optim.piecewise_linear({0: 1, 3: -1}), ValueError, "piecewise_linear: rate at step 3: .* got -1"),
+        (lambda: optim.piecewise_linear({3: 1, 0: 1}), ValueError, r"expected increasing steps, got \[3, 0\]"),
     ],
 )
 def test_bad_arguments(make, error, message):
@@ -51,3 +61,4 @@ def test_schedules_print_as_the_call_that_makes_them():
     assert repr(optim.step_decay(1, range(2, 6, 2), 0.5)) == "step_decay(1.0, [2, 4], factor=0.5)"
     assert repr(optim.linear(0.1, 10, warmup=3, final=0.01)) == "linear(0.1, 10, warmup=3, final=0.01)"
     assert repr(optim.cosine(0.1, 10)) == "cosine(0.1, 10)"
+    assert repr(optim.piecewise_linear({0: 1, 9: 0.5})) == "piecewise_linear({0: 1.0, 9: 0.5})"
