@@ -1,8 +1,8 @@
 """Train an image classifier on CIFAR-10: config, data, model, optimizer, loop, report.
 
-    python train_cifar.py                          # the cnn, 10 epochs, into runs/<time>/
-    python train_cifar.py --model mlp --epochs 3   # any module of models/, any setting
-    python train_cifar.py --resume runs/<time>     # go on where Ctrl-C, or a kill, stopped it
+    python train_cifar.py                            # the preset quick, into runs/<time>/
+    python train_cifar.py --preset record --seed 1   # a row of models/presets.toml, and any setting
+    python train_cifar.py --resume runs/<time>       # go on where Ctrl-C, or a kill, stopped it
 
 Without CIFAR-10 and without a network it trains on a synthetic set instead, and says so.
 """
@@ -10,8 +10,7 @@ Without CIFAR-10 and without a network it trains on a synthetic set instead, and
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ try:
     import minigraph as mg
     import models
     from minigraph import data, training, tree
-    from minigraph.training import setting
+    from minigraph.graph.flops import flops
+    from minigraph.training import Stop, setting
 except KeyboardInterrupt:  # these imports take a moment
     print("interrupted", file=sys.stderr)
     sys.exit(130)
@@ -32,11 +32,12 @@ except KeyboardInterrupt:  # these imports take a moment
 
 
 @dataclass(frozen=True, repr=False)
-class Config(training.Settings):
+class Config(training.Recipe):
     """The settings. On one machine, with the same versions, two runs of one config end in the same bits."""
 
-    preset: str = setting("default", "named settings, which the other options override")
-    model: str = setting("cnn", "a module of models/", choices=models.names)
+    preset: str = setting(
+        "quick", "a row of models/presets.toml, which the other options override", shown="quick; cnn for other models"
+    )
     dataset: str = setting(
         "auto",
         "auto: cifar10, and without a network the synthetic set; config.json has the one that was found",
@@ -50,21 +51,15 @@ class Config(training.Settings):
         may_change=True,
         path=True,
     )
-    epochs: int = setting(10, "passes over the training images", at_least=1, below=10**6)
-    batch_size: int = setting(128, "images in a step", at_least=1)
-    lr: float = setting(0.05, "the highest learning rate", above=0)
-    warmup: float | None = setting(
-        None, "epochs in which the rate rises linearly; a cosine then takes it to 0", shown="a tenth of all", at_least=0
-    )
-    momentum: float = setting(0.9, "share of the last step that the next one keeps", at_least=0, below=1)
-    weight_decay: float = setting(5e-4, "L2: this times the parameters is added to the gradients", at_least=0)
-    padding: int = setting(2, "pixels by which a random crop may move an image; 0 for no crop", at_least=0)
-    flip: bool = setting(True, "mirror images left to right at random")
     val: int | None = setting(None, "training images held out for validation", shown="a tenth", at_least=0)
-    seed: int = setting(0, "seeds all random numbers", at_least=0, below=2**63)
+    model: str = setting("airnet", "a module of models/", choices=models.names)
+    widths: str | None = setting(None, "channels of its layers, as in 64,256,256", shown="those of the model")
+    init: str | None = setting(None, "begin with the weights of another run", metavar="RUN", path=True)
+    freeze: str | None = setting(None, "do not train parameters of these paths, as in 'block1.*'", metavar="PATTERN")
+    keep: str = setting("last", "test the last epoch's weights, or those that validate best", choices=("last", "best"))
+    tta: str = setting("mirror+translate", "views of each test image", choices=("none", "mirror", "mirror+translate"))
     # The result does not depend on the threads. It does depend on the micro-batch, which is why that is a fixed number
-    # and not derived from the machine's cores. 32 keeps four cores busy at batch 128; 64, the library's default, is
-    # about 10% faster on two.
+    # and not derived from the machine's cores.
     threads: int = setting(
         mg.parallel.available_cores(),
         "threads that share a step",
@@ -73,14 +68,11 @@ class Config(training.Settings):
         below=1000,
         may_change=True,
     )
-    microbatch: int = setting(32, "images that a thread takes through the net at once", at_least=1)
+    microbatch: int = setting(64, "images that a thread takes through the net at once", at_least=1)
     draw: bool = setting(False, "also draw the model's graph: graph.dot, graph.svg", may_change=True)
 
 
-PRESETS = {
-    "default": Config(),
-    "quick": Config(preset="quick", epochs=2, padding=0),  # a smoke test that learns
-}
+PRESETS = training.presets(Path(models.__file__).with_name("presets.toml"), Config)
 EVAL_BATCH = 250  # images whose activations fit the cache better than thousands would
 
 
@@ -91,14 +83,13 @@ def train(config: Config, run: training.Run) -> None:
     # ----------------------------------------------------------------------------------- data
     dataset = data.load(config.dataset, config.data)
     held_out = len(dataset.train_images) // 10 if config.val is None else config.val
-    warmup = config.epochs / 10 if config.warmup is None else config.warmup
-    config = replace(config, dataset=dataset.name, val=held_out, warmup=warmup)
+    config = replace(config, dataset=dataset.name, val=held_out, warmup=config.warmup_epochs)
     kept, validation = data.split(dataset, held_out)  # the same images for every seed
-    train_set = data.Loader(
-        *kept, config.batch_size, shuffle=True, padding=config.padding, flip=config.flip, seed=config.seed
-    )
+    train_set = config.loader(*kept)
     val_set = data.Loader(*validation, EVAL_BATCH) if held_out else None
     test_set = data.Loader(dataset.test_images, dataset.test_labels, EVAL_BATCH)
+    if config.keep == "best" and not held_out:
+        raise Stop("--keep best needs images to validate on, and --val is 0")
 
     facts = {"dataset": dataset.name}  # a part of every result
     if dataset.name == "synthetic":
@@ -108,15 +99,16 @@ def train(config: Config, run: training.Run) -> None:
     # ---------------------------------------------------------------------------------- model
     model = models.load(config.model)
     with threadpool_limits(1, "blas"):  # the order of BLAS's sums could depend on the threads
-        params, state = model.init(generator(config.seed, 0), **init_images(model, *kept))
+        params, state = model.init(generator(config.seed, 0), config.widths, *kept)
+    if config.init is not None:
+        params, state = training.warm_start(config.init, params, state)
+    frozen, trained = training.freeze(config.freeze, params)
     model.apply(params, state, next(iter(test_set))[0][:2], train=False)  # a model that breaks the contract ends here
 
     # ------------------------------------------------------------------------------ optimizer
-    steps = config.epochs * len(train_set)
-    rise = min(round(min(warmup, config.epochs) * len(train_set)), steps - 1)
-    opt = mg.optim.SGD(
-        mg.optim.cosine(config.lr, steps, warmup=rise), momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    opt = config.make_optimizer(trained, train_set)
+    average = config.make_average(train_set)
+    rate = config.rate(config.lr, train_set)
 
     # ----------------------------------------------------------------------------------- loop
     description = {  # what whoever uses the parameters has to know
@@ -126,7 +118,8 @@ def train(config: Config, run: training.Run) -> None:
         "mean": data.cifar.MEAN,
         "std": data.cifar.STD,
     }
-    now = run.start(config, params, state, opt.init(params), model=description, **facts)  # or where it was stopped
+    slow = average.init({"params": params, "state": state}) if average else None
+    now = run.start(config, params, state, opt.init(trained), average=slow, model=description, **facts)
     parameters = sum(leaf.size for leaf in tree.leaves(params))
     print(
         f"{config.model}, {parameters:,} parameters; {dataset.name}: {len(kept[0]):,} images to train on, "
@@ -134,39 +127,48 @@ def train(config: Config, run: training.Run) -> None:
         flush=True,
     )
     if config.draw:
-        draw_graph(run.directory / "graph", model, params, state, test_set)
+        model.draw(run.directory / "graph", params, state, next(iter(test_set))[0][:2])
 
-    def loss_fn(params: Any, x: Any, y: Any) -> Any:
-        logits, state = model.apply(params, now.state, x, train=True)
-        return mg.cross_entropy(logits, y), (state, (logits.argmax(-1) == y).sum())
+    def loss_fn(trained: Any, x: Any, y: Any) -> Any:
+        logits, state = model.apply(tree.merge(trained, frozen), now.state, x, train=True)
+        loss = mg.cross_entropy(logits, y, label_smoothing=config.smoothing)
+        return loss, (state, (logits.argmax(-1) == y).sum())
 
-    def predict(images: data.Loader) -> np.ndarray:
+    def predict(weights: Any, images: data.Loader, tta: Any = "none") -> np.ndarray:
         """Logits (N, classes)."""
 
         def logits(x: np.ndarray) -> Any:
-            return model.apply(now.params, now.state, x, train=False)[0]
+            return model.apply(*weights, x, train=False)[0]
 
-        return training.predict(logits, images, executor=threads, microbatch=config.microbatch)
+        return training.predict(logits, images, tta=tta, executor=threads, microbatch=config.microbatch)
 
     threads = mg.parallel.Threads(config.threads)
     value_and_grad = mg.parallel.value_and_grad(loss_fn, executor=threads, microbatch=config.microbatch, has_aux=True)
+    work = flops(loss_fn, trained, np.zeros((1, *kept[0].shape[1:]), np.float32), kept[1][:1])  # for an image
     with np.errstate(all="ignore"):  # the run checks the losses
         for batches in run.epochs(train_set, config.epochs):
             for x, y in batches:
+                _, trained = training.freeze(config.freeze, now.params)
                 with mg.random.use(generator(config.seed, 1, now.step)):
-                    (loss, (state, correct)), grads = value_and_grad(now.params, x, y)
-                now.params, now.optimizer = opt.step(now.params, grads, now.optimizer)
-                now.state = state
+                    (loss, (now.state, correct)), grads = value_and_grad(trained, x, y)
+                trained, now.optimizer = opt.step(trained, grads, now.optimizer)
+                now.params = tree.merge(trained, frozen)
+                if average:
+                    now.step_average(average)
                 run.note(len(y), loss=loss, accuracy=correct / len(y))
 
-            val_loss, val_accuracy = training.score(predict(val_set), val_set.labels) if val_set else (None, None)
-            run.end_epoch(val_loss=val_loss, val_accuracy=val_accuracy)
+            val = training.score(predict(now.weights, val_set), val_set.labels) if val_set else (None, None)
+            best = "val_accuracy" if config.keep == "best" else None
+            run.end_epoch(keep_best=best, val_loss=val[0], val_accuracy=val[1], lr=rate(now.step - 1))
 
-        logits = predict(test_set)
+        tested = run.best() if config.keep == "best" else now
+        logits = predict(tested.weights, test_set)
         test_loss, test_accuracy = training.score(logits, test_set.labels)
+        tta_accuracy = training.accuracy(predict(tested.weights, test_set, config.tta), test_set.labels)
 
     # --------------------------------------------------------------------------------- report
     seconds = sum(row["seconds"] for row in now.history)
+    images = train_set.images_in(now.step)
     summary = {
         **facts,
         "model": config.model,
@@ -175,9 +177,14 @@ def train(config: Config, run: training.Run) -> None:
         "epochs": config.epochs,
         "seed": config.seed,
         "train_seconds": round(seconds, 2),  # of the training steps: without validation and test
-        "images_per_second": round(config.epochs * len(kept[0]) / seconds),
+        "images_per_second": round(images / seconds),
+        "flops": round(work * images),  # at full resolution
+        "gflops_per_second": round(work * images / seconds / 1e9, 1),
+        "tested_epoch": len(tested.history),
         "test_loss": test_loss,
         "test_accuracy": test_accuracy,
+        "tta": config.tta,
+        "test_accuracy_tta": tta_accuracy,
         "minigraph_version": mg.__version__,
     }
     run.write("summary.json", summary)
@@ -188,8 +195,9 @@ def train(config: Config, run: training.Run) -> None:
     training.plots.confusion(
         run.directory / "confusion.png", test_set.labels, logits.argmax(-1), dataset.classes, **words
     )
+    with_tta = "" if config.tta == "none" else f", {tta_accuracy:.2%} with {config.tta}"
     print(
-        f"test accuracy {test_accuracy:.2%}, {seconds:.0f} s of training "
+        f"test accuracy {test_accuracy:.2%}{with_tta}, {seconds:.0f} s of training "
         f"({summary['images_per_second']} images/s); results in {run.directory}"
     )
     if dataset.name == "synthetic":
@@ -209,34 +217,14 @@ def banner(text: str) -> str:
     return f"{line}\n{text}\n{line}"
 
 
-def init_images(model: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The argument `images` of a model's `init`, if its module asks for it by INIT_IMAGES."""
-    n = model.INIT_IMAGES
-    if n == 0:
-        return {}
-    x, _ = next(iter(data.Loader(images[:n], labels[:n], n)))
-    return {"images": x}
-
-
-def draw_graph(path: Path, model: Any, params: Any, state: Any, images: data.Loader) -> None:
-    """The model's graph for two images as `path`.dot and, where Graphviz is installed, `path`.svg."""
-    from minigraph.graph.draw import draw, save
-
-    def apply(params: Any, state: Any, x: Any) -> Any:  # with the names that draw shows, whatever the model calls them
-        return model.apply(params, state, x, train=False)
-
-    x, _ = next(iter(images))
-    picture = draw(apply, params, state, x[:2])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        save(picture, path)
-    for warning in caught:
-        print(warning.message)
+def default_preset(options: Mapping[str, Any]) -> str:
+    """The preset where none is given; models of one's own begin with plain SGD."""
+    return "quick" if options.get("model", "airnet") == "airnet" else "cnn"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 2 after an error that the user can mend, 128 + n after the signal n (130: Ctrl-C)."""
-    return training.launch(train, PRESETS, argv)
+    return training.launch(train, PRESETS, argv, default=default_preset)
 
 
 if __name__ == "__main__":

@@ -21,15 +21,19 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minigraph import tree
 from minigraph.blame import describe
+from minigraph.data import Loader
 from minigraph.training import Stop
+from minigraph.training.recipe import numbers
 
 CONTRACT = {
     "init": "init(rng, ...) -> (params, state)",
@@ -49,12 +53,19 @@ class Model:
     file: str
     module: Any
 
-    @property
-    def INIT_IMAGES(self) -> int:
-        return getattr(self.module, "INIT_IMAGES", 0)
-
-    def init(self, rng: np.random.Generator, **images: np.ndarray) -> tuple[Any, Any]:
-        params, state = self._pair("init", self.module.init(rng, **images))
+    def init(
+        self, rng: np.random.Generator, widths: str | None, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[Any, Any]:
+        """Parameters and state, from the training images if the module asks for them by INIT_IMAGES."""
+        options: dict[str, Any] = {}
+        if widths is not None:
+            if "widths" not in inspect.signature(self.module.init).parameters:
+                raise Stop(f"{self.file}: init takes no widths; give another --preset, or no --widths")
+            options["widths"] = numbers("widths", widths)
+        n = getattr(self.module, "INIT_IMAGES", 0)
+        if n:
+            options["images"], _ = next(iter(Loader(images[:n], labels[:n], n)))
+        params, state = self._pair("init", self.module.init(rng, **options))
         for what, part in (("params", params), ("state", state)):
             for path, leaf in tree.items(part):
                 if not tree.is_array(leaf) or (what == "params" and leaf.dtype.kind != "f"):
@@ -66,6 +77,19 @@ class Model:
         if len(np.shape(logits)) != 2 or len(logits) != len(x):
             raise self._broken("apply", f"gave logits {describe(logits)} for {len(x)} images")
         return logits, state
+
+    def draw(self, path: Path, params: Any, state: Any, x: np.ndarray) -> None:
+        """The model's graph for the images x as `path`.dot and, where Graphviz is installed, `path`.svg."""
+        from minigraph.graph.draw import draw, save
+
+        def apply(params: Any, state: Any, x: Any) -> Any:  # with the names that draw shows
+            return self.apply(params, state, x, train=False)
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            save(draw(apply, params, state, x), path)
+        for warning in caught:
+            print(warning.message)
 
     def _pair(self, name: str, result: Any) -> tuple[Any, Any]:
         if isinstance(result, tuple) and len(result) == 2:

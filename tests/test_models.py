@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -183,6 +184,16 @@ def test_whitening_makes_patches_uncorrelated_and_of_one_size():
     assert (sizes > 0.9).all() and (sizes < 1).all()  # lambda / (lambda + 5e-4)
 
 
+def test_draw_knows_the_state_of_a_model_by_its_place(tmp_path):
+    def apply(p, s, images, *, train):
+        return p["w"] * (images - s["mean"]), s
+
+    model = models.Model("models/mine.py", SimpleNamespace(apply=apply))
+    model.draw(tmp_path / "graph", {"w": np.ones(3)}, {"mean": np.ones(3)}, np.ones((4, 3)))
+    dot = (tmp_path / "graph.dot").read_text()
+    assert "params.w" in dot and "state.mean" in dot and "dashed" in dot
+
+
 # ---------------------------------------------------------------- the contract of a model of the user's
 
 GOOD = {
@@ -232,6 +243,6 @@ def test_a_model_that_breaks_the_contract_is_told_so_by_its_file(function, sourc
     write_model(function, source)
     with pytest.raises(Stop, match=rf"^models/mine\.py: {message}.*see models/__init__\.py$") as caught:
         model = models.load("mine")
-        params, state = model.init(np.random.default_rng(0))
+        params, state = model.init(np.random.default_rng(0), None, np.zeros((1, 2, 2, 3), np.uint8), [0])
         model.apply(params, state, images(2, 32, 32, 3), train=True)
     assert "\n" not in str(caught.value)

@@ -129,6 +129,12 @@ class Loader:
         n, rest = divmod(len(self.images), self.batch_size)
         return n if self.drop_last or not rest else n + 1
 
+    def images_in(self, steps: int) -> int:
+        """How many images the first `steps` batches hold, epoch after epoch."""
+        epochs, rest = divmod(steps, len(self))
+        an_epoch = min(len(self) * self.batch_size, len(self.images))
+        return epochs * an_epoch + min(rest * self.batch_size, an_epoch)
+
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         self._passes += 1
         return self.epoch(self._passes - 1)

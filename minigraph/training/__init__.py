@@ -4,10 +4,11 @@ The step itself (gradients, optimizer) stays in the script.
 """
 
 from . import plots
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, freeze, warm_start
 from .errors import Stop, need
 from .interruption import Interrupted
 from .launch import launch
+from .recipe import Recipe, presets
 from .run import Run
 from .scoring import accuracy, confusion, predict, score
 from .settings import Settings, setting
@@ -15,15 +16,19 @@ from .settings import Settings, setting
 __all__ = [
     "Checkpoint",
     "Interrupted",
+    "Recipe",
     "Run",
     "Settings",
     "Stop",
     "accuracy",
     "confusion",
+    "freeze",
     "launch",
     "need",
     "plots",
     "predict",
+    "presets",
     "score",
     "setting",
+    "warm_start",
 ]

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 
 from .. import serialize, tree
+from ..optim import EMA, Lookahead
 from ..serialize import CheckpointError, check_like
 from ..tree import Tree
+from .errors import Stop
+
+CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 
 def no_sums() -> dict[str, Any]:
@@ -58,6 +62,15 @@ class Checkpoint:
         if self.average is None:
             return self.params, self.state
         return self.average["weights"]["params"], self.average["weights"]["state"]
+
+    def step_average(self, average: EMA | Lookahead) -> None:
+        """One step of an average of the weights; `Lookahead` leads the weights back."""
+        weights = {"params": self.params, "state": self.state}
+        if isinstance(average, Lookahead):
+            weights, self.average = average.step(weights, self.average)
+            self.params, self.state = weights["params"], weights["state"]
+        else:
+            self.average = average.step(weights, self.average)
 
     def __repr__(self) -> str:
         size = sum(leaf.size for leaf in tree.leaves(self.params))
@@ -133,3 +146,39 @@ def _has_numbers(row: Any, **types: type) -> bool:
         and all(value is None or (type(value) in (int, float) and abs(value) < 1e300) for value in row.values())
         and all(type(row.get(name)) is kind for name, kind in types.items())
     )
+
+
+def warm_start(run: str | Path, params: Tree, state: Tree) -> tuple[Tree, Tree]:
+    """`params` and `state` with the arrays of another run, wherever it has one of the same path, shape and dtype.
+
+    So a head for other classes stays as it is. What stays so is printed. `run` is a directory or a checkpoint. Raises
+    CheckpointError if there is none, or nothing of it fits.
+    """
+    path = Path(run)
+    path = path / CHECKPOINT if path.is_dir() else path
+    saved = dict(tree.items(Checkpoint.load(path).weights))
+    kept, new = [], []
+    for place, leaf in tree.items((params, state)):
+        found: Any = saved.get(place)
+        fits = tree.is_array(found) and (found.shape, found.dtype) == (leaf.shape, leaf.dtype)
+        kept.append(np.array(found) if fits else leaf)
+        new += [] if fits else [place.partition(".")[2]]
+    if len(new) == len(kept):
+        raise CheckpointError(f"{path} is of another model: none of its arrays fits")
+    if new:
+        print(f"{path} has nothing that fits {', '.join(new)}, which begin anew", flush=True)
+    return tree.unflatten((params, state), kept)
+
+
+def freeze(patterns: str | None, params: Tree) -> tuple[Tree, Tree]:
+    """The parameters that are not trained, by patterns with commas between, and the others; see `tree.partition`.
+
+    Raises Stop for a pattern that picks none, or if nothing is left.
+    """
+    try:
+        frozen, trained = tree.partition(params, *(p.strip() for p in (patterns or "").split(",") if p.strip()))
+    except ValueError as error:
+        raise Stop(f"--freeze: {error}") from error
+    if not tree.leaves(trained):
+        raise Stop(f"--freeze {patterns} leaves nothing to train")
+    return frozen, trained

@@ -8,20 +8,25 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..data import DataError
 from ..serialize import CheckpointError
+from .checkpoint import CHECKPOINT
 from .errors import Stop
 from .interruption import Interrupted
-from .run import CHECKPOINT, Run
+from .run import Run
 from .settings import Settings, may_change, option, parser
 
 Config = TypeVar("Config", bound=Settings)
 
 
 def launch(
-    train: Callable[[Config, Run], None], presets: Config | Mapping[str, Config], argv: Sequence[str] | None = None
+    train: Callable[[Config, Run], None],
+    presets: Config | Mapping[str, Config],
+    argv: Sequence[str] | None = None,
+    *,
+    default: Callable[[Mapping[str, Any]], str] | None = None,
 ) -> int:
     """Call `train(config, run)` as a command-line program: the body of `if __name__ == "__main__": sys.exit(...)`.
 
@@ -33,6 +38,7 @@ def launch(
         presets: the default settings, or several named ones, the first of which is the default; the config then has a
             field `preset` for the name.
         argv: the arguments, by default those of the process.
+        default: which preset it is where none is given, by the other options that are given; otherwise the first.
 
     Returns:
         the exit code: 0, 2 after an error that is the user's to mend, 128 + n after the signal n (130 after Ctrl-C).
@@ -49,7 +55,8 @@ def launch(
         options = vars(words.parse_args(argv))
         out, resume = options.pop("out"), options.pop("resume")
         if resume is None:
-            config = replace(presets[options["preset"]] if "preset" in options else defaults, **options)
+            name = options.get("preset") or (default(options) if default else next(iter(presets)))
+            config = replace(presets[name], **options)
         elif refused := [option(name) for name in options if name not in may_change(type(defaults))]:
             raise Stop(f"--resume takes the settings of the run; drop {', '.join(refused)}")
         elif out is not None:
@@ -75,7 +82,7 @@ def _saved_config(settings: type[Config], run: Run) -> Config:
     where = f"{run.directory / CHECKPOINT} is no checkpoint of this version"
     names, expected = run.saved.config.keys(), {f.name for f in fields(settings)}
     if names != expected:  # a default in the place of a setting that is missing could be another one than the run had
-        missing, unknown = sorted(expected - names), sorted(names - expected)
+        missing, unknown = sorted(expected - names)[:5], sorted(names - expected)[:5]
         raise CheckpointError(f"{where}: settings that are missing: {missing}, that there are no more: {unknown}")
     try:
         return settings(**run.saved.config)

@@ -18,13 +18,13 @@ import numpy as np
 
 from .. import data, tree
 from ..serialize import CheckpointError, remove_leftovers
-from .checkpoint import Checkpoint, no_sums
+from .checkpoint import BEST, CHECKPOINT, Checkpoint, no_sums
 from .errors import Stop
 from .files import LOCK, locked, to_json, write
 from .interruption import Interruption
 from .settings import Settings, plain
 
-CHECKPOINT, BEST, CONFIG, METRICS = "checkpoint.safetensors", "best.safetensors", "config.json", "metrics.jsonl"
+CONFIG, METRICS = "config.json", "metrics.jsonl"
 
 
 class Run:
@@ -218,6 +218,10 @@ class Run:
         """Write the checkpoint."""
         self.now.save(self._path(CHECKPOINT))
 
+    def best(self) -> Checkpoint:
+        """The checkpoint that `end_epoch(keep_best=...)` has kept. Raises CheckpointError."""
+        return Checkpoint.load(self._path(BEST)).like(self.now)
+
     def write(self, name: str, value: Any) -> None:
         """Write `value`, plain values in dicts and lists, as the file `name` (JSON) of the run."""
         write(self._path(name), to_json(value))
@@ -299,9 +303,7 @@ class Run:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            epochs, rest = divmod(np.array([steps, self.now.step]), len(loader))
-            an_epoch = min(len(loader) * loader.batch_size, len(loader.images))
-            images, done = (epochs * an_epoch + np.minimum(rest * loader.batch_size, an_epoch)).tolist()
+            images, done = loader.images_in(steps), loader.images_in(self.now.step)
             self._bar = tqdm(total=images, initial=done, unit=" images", leave=False, dynamic_ncols=True)
 
     def _close_bar(self) -> None:
