@@ -14,6 +14,11 @@ CIFAR-10 needs. `params` is what is trained, `state` what a model keeps beside i
 statistics of batch normalisation; `{}` if nothing): nested dicts of arrays. `apply` takes images
 x `(N, H, W, C)` to logits `(N, classes)`. It draws no random numbers but through minigraph's
 operations (`dropout`), so that a training run can be repeated and resumed.
+
+A model that also has `apply` in two halves can show where in an image it saw a class (Grad-CAM):
+
+    features(params, state, x, *, train) -> (maps, state)   # maps (N, h, w, K): where in the image is what
+    head(params, state, maps, *, train) -> (logits, state)  # head of features is apply
 """
 
 from __future__ import annotations
@@ -44,7 +49,7 @@ def names() -> list[str]:
 
 @dataclass(frozen=True)
 class Model:
-    """The two functions of a model, which raise Stop, naming the file, where they do not keep the contract above."""
+    """The functions of a model. `init` and `apply` raise Stop, naming the file, where they break the contract above."""
 
     file: str
     module: Any
@@ -52,6 +57,14 @@ class Model:
     @property
     def INIT_IMAGES(self) -> int:
         return getattr(self.module, "INIT_IMAGES", 0)
+
+    @property
+    def features(self) -> Callable[..., Any] | None:
+        return getattr(self.module, "features", None)
+
+    @property
+    def head(self) -> Callable[..., Any] | None:
+        return getattr(self.module, "head", None)
 
     def init(self, rng: np.random.Generator, **images: np.ndarray) -> tuple[Any, Any]:
         params, state = self._pair("init", self.module.init(rng, **images))
