@@ -25,16 +25,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minigraph import tree
 from minigraph.blame import describe
-from minigraph.training import Stop
+from minigraph.serialize import CheckpointError
+from minigraph.training import Checkpoint, Classifier, Stop
+from minigraph.training.run import BEST, CHECKPOINT
 
 CONTRACT = {
     "init": "init(rng, ...) -> (params, state)",
@@ -102,6 +106,27 @@ def load(name: str) -> Model:
             raise Stop(f"{file}: expected functions init and apply, see models/__init__.py")
         _check_signature(found, arguments, keywords, f"{file}: expected {CONTRACT[function]}, got {function}")
     return Model(file, module)
+
+
+def trained(run: str | os.PathLike[str]) -> Classifier:
+    """The classifier that a run of train_cifar.py has trained.
+
+    `run` is the directory of the run, or the file of a checkpoint. In a directory it is the last checkpoint, or the
+    best one where the run was to keep that (`--keep best`). The model is one of `names()`, whatever the file says.
+
+    Raises CheckpointError for a file that is missing, damaged or of another kind.
+    """
+    path = Path(os.path.expanduser(run))
+    if path.is_dir():
+        directory, path = path, path / CHECKPOINT
+        if (directory / BEST).exists() and Checkpoint.load(path).config.get("keep") == "best":
+            path = directory / BEST
+    checkpoint = Checkpoint.load(path)
+    name = checkpoint.model.get("name")
+    if not isinstance(name, str) or name not in names():
+        raise CheckpointError(f"{path}: it is of the model {str(name)[:80]!r}, expected one of {', '.join(names())}")
+    model = load(name)
+    return Classifier(model.apply, checkpoint, path, features=model.features, head=model.head)
 
 
 def _check_signature(function: Callable[..., Any], arguments: int, keywords: dict[str, bool], what: str) -> None:

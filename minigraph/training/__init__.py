@@ -5,6 +5,7 @@ The step itself (gradients, optimizer) stays in the script.
 
 from . import plots
 from .checkpoint import Checkpoint
+from .classifier import Classifier
 from .errors import Stop, need
 from .interruption import Interrupted
 from .launch import launch
@@ -14,6 +15,7 @@ from .settings import Settings, setting
 
 __all__ = [
     "Checkpoint",
+    "Classifier",
     "Interrupted",
     "Run",
     "Settings",
