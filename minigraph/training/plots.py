@@ -68,8 +68,9 @@ def compare(path: Path, runs: Mapping[str, Sequence[Mapping[str, Any]]], *, titl
     from matplotlib.lines import Line2D
 
     rows = [row for history in runs.values() for row in history]
-    panels = {"loss": ("train_loss", "val_loss"), "accuracy": ("train_accuracy", "val_accuracy"), "learning rate": ("lr",)}
-    panels = {panel: names for panel, names in panels.items() if any(r.get(n) is not None for r in rows for n in names)}
+    all_panels = [("loss", ["train_loss", "val_loss"]), ("accuracy", ["train_accuracy", "val_accuracy"]),
+                  ("learning rate", ["lr"])]  # fmt: skip
+    panels = {panel: names for panel, names in all_panels if any(r.get(n) is not None for r in rows for n in names)}
     if not panels:
         raise ValueError("compare: expected a run with at least one epoch and its loss, accuracy or learning rate")
     palette = colormaps["tab10" if len(runs) <= 10 else "turbo"]
@@ -115,6 +116,8 @@ def confusion(
     notice: str = "",
 ) -> None:
     """How the images of each class (row) were classified (column), in percent of the row, as the PNG `path`."""
+    from matplotlib.colors import PowerNorm
+
     k = len(classes)
     counts = count_confusion(labels, predicted, k)
     percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -122,7 +125,8 @@ def confusion(
     side = min(max(2 + 0.46 * k, 4.4), 13)
     fig = figure(title, notice, side, side + 0.4)
     axes = fig.subplots()
-    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    # With many classes a mistake is a small share of its row. The root makes it visible.
+    axes.imshow(percent, cmap="Blues", norm=PowerNorm(1 if k <= 24 else 0.5, 0, 100), interpolation="nearest")
     for i, j in np.ndindex(k, k) if k <= 24 else ():  # more numbers than that could not be read
         color = "white" if percent[i, j] > 55 else "black" if percent[i, j] >= 0.5 else "#b4bec9"
         axes.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", color=color, fontsize=9)
@@ -186,8 +190,8 @@ def predictions(
 def filters(path: Path, weights: np.ndarray, *, title: str, notice: str = "") -> None:
     """The filters `(h, w, C, K)` of a convolution as small pictures, as the PNG `path`.
 
-    Grey is 0. Filters of RGB images have their colours, those of other images the mean over the channels. Each is scaled
-    by its largest weight.
+    Grey is 0. Filters of RGB images have their colours, those of other images the mean over the channels. Each is
+    scaled by its largest weight.
     """
     h, w, channels, k = weights.shape
     pictures = np.moveaxis(weights, -1, 0)
@@ -229,10 +233,10 @@ def heatmaps(
     n, height, width = images.shape[:3]
     columns = min(columns, n)
     rows = -(-n // columns)
-    fig = figure(title, notice, max(2.4 * columns, 4), 0.6 + 1.45 * rows * height / width)
-    for i, part in enumerate(fig.subfigures(rows, columns, squeeze=False).ravel()[:n]):
-        left, right = part.subplots(1, 2, gridspec_kw={"wspace": 0.03})
-        part.suptitle(captions[i], fontsize=8)
+    fig = figure(title, notice, max(2.6 * columns, 4), 0.5 + rows * (0.35 + 1.2 * height / width))
+    for i, part in enumerate(fig.subfigures(rows, columns, squeeze=False, wspace=0.06).ravel()[:n]):
+        left, right = part.subplots(1, 2, gridspec_kw={"wspace": 0.02})
+        part.suptitle(captions[i], fontsize=9)
         show(left, images[i])
         right.imshow(images[i].mean(-1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         right.imshow(heat[i] / max(heat[i].max(), 1e-30), cmap="inferno", vmin=0, vmax=1, alpha=0.6,
