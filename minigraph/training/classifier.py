@@ -162,8 +162,8 @@ class Classifier:
         labels = np.zeros(np.shape(images)[:1], np.int64) if labels is None else labels
         images, labels = as_examples(images, labels, "Classifier")
         if images.shape[1:] != self.shape:
-            raise DataError(f"Classifier: expected images of shape (N, {', '.join(map(str, self.shape))}), "
-                            f"got {images.shape}")  # fmt: skip
+            expected = ", ".join(map(str, self.shape))
+            raise DataError(f"Classifier: expected images uint8 (N, {expected}), got {images.dtype} {images.shape}")
         return Loader(images, labels, BATCH, mean=self.mean, std=self.std)
 
     def _try(self) -> None:

@@ -218,7 +218,7 @@ def heatmaps(
     *,
     title: str,
     notice: str = "",
-    columns: int = 4,
+    columns: int = 5,
 ) -> None:
     """Images and beside each where in it a class was seen, as the PNG `path`.
 

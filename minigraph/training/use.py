@@ -78,8 +78,8 @@ def _print_confusions(counts: np.ndarray, classes: Sequence[str]) -> None:
     mistakes = counts - np.diag(np.diag(counts))
     rows = []
     for i, name in enumerate(classes):
-        order = [j for j in np.argsort(-mistakes[i], kind="stable")[:3] if mistakes[i, j]]
-        taken = ", ".join(f"{classes[j]} {mistakes[i, j] / totals[i]:.1%}" for j in order)
+        often = [j for j in np.argsort(-mistakes[i], kind="stable")[:3] if mistakes[i, j]]
+        taken = ", ".join(f"{classes[j]} {mistakes[i, j] / totals[i]:.1%}" for j in often)
         rows.append([f"  {name}", f"{counts[i, i] / totals[i]:.1%}" if totals[i] else "no images", taken])
     print("accuracy of each class, and what it was taken for most often")
     print(_table(rows))
@@ -97,7 +97,8 @@ def _draw(
     classes, predicted = classifier.classes, probabilities.argmax(-1)
     right = predicted == labels
     what = f"{classifier.name or 'model'} on {classifier.facts.get('dataset', 'test images')}"
-    words = {"title": f"{what}: {right.mean():.2%} test accuracy", "notice": str(classifier.facts.get("notice", ""))}
+    notice = str(classifier.facts.get("notice", ""))
+    words: dict[str, Any] = {"title": f"{what}: {right.mean():.2%} test accuracy", "notice": notice}
     plots.confusion(directory / "confusion.png", labels, predicted, classes, **words)
     plots.predictions(directory / "predictions.png", images, labels, probabilities, classes, **words)
     filters = classifier.filters()
@@ -106,7 +107,7 @@ def _draw(
         plots.filters(directory / "filters.png", filters, **words)
     if classifier.has_heatmaps:
         _, first = np.unique(labels, return_index=True)
-        chosen = first[:12]  # an image of each class
+        chosen = first[:10]  # an image of each class
         captions = []
         for n in chosen:
             truth = "" if right[n] else f", is {classes[labels[n]]}"
