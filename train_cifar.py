@@ -192,9 +192,8 @@ def train(config: Config, run: training.Run) -> None:
     words = {"title": f"{config.model} on {name}: {test_accuracy:.2%} test accuracy", "notice": facts.get("notice", "")}
     test = {"loss": test_loss, "accuracy": test_accuracy}
     training.plots.curves(run.directory / "curves.png", now.history, test=test, **words)
-    training.plots.confusion(
-        run.directory / "confusion.png", test_set.labels, logits.argmax(-1), dataset.classes, **words
-    )
+    classes, labels = dataset.classes, test_set.labels
+    training.plots.confusion(run.directory / "confusion.png", labels, logits.argmax(-1), classes, **words)
     with_tta = "" if config.tta == "none" else f", {tta_accuracy:.2%} with {config.tta}"
     print(
         f"test accuracy {test_accuracy:.2%}{with_tta}, {seconds:.0f} s of training "
@@ -217,6 +216,26 @@ def banner(text: str) -> str:
     return f"{line}\n{text}\n{line}"
 
 
+def evaluate(config: Config, run: str) -> None:
+    """Test a run's model with and without test-time augmentation; draw its mistakes, its filters and where it looks."""
+    classifier = models.trained(run)
+    settings = Config(**classifier.config)  # the run's, which may know where the data is
+    dataset = data.load(settings.dataset, config.data or settings.data)
+    directory = Path(run) if Path(run).is_dir() else Path(run).parent
+    threads = mg.parallel.Threads(config.threads)
+    training.evaluate(classifier, dataset.test_images, dataset.test_labels, directory, executor=threads)
+
+
+def predict(config: Config, run: str, *images: str) -> None:
+    """The likeliest classes of pictures of any size, by the model of a run."""
+    training.classify(models.trained(run), images)
+
+
+def compare(config: Config, *runs: str) -> None:
+    """A table of what differs between runs, and their curves over each other in compare.png."""
+    training.compare(*runs)
+
+
 def default_preset(options: Mapping[str, Any]) -> str:
     """The preset where none is given; models of one's own begin with plain SGD."""
     return "quick" if options.get("model", "airnet") == "airnet" else "cnn"
@@ -224,7 +243,7 @@ def default_preset(options: Mapping[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 2 after an error that the user can mend, 128 + n after the signal n (130: Ctrl-C)."""
-    return training.launch(train, PRESETS, argv, default=default_preset)
+    return training.launch(train, PRESETS, argv, commands=[evaluate, predict, compare], default=default_preset)
 
 
 if __name__ == "__main__":

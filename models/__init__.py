@@ -14,12 +14,18 @@ CIFAR-10 needs. `params` is what is trained, `state` what a model keeps beside i
 statistics of batch normalisation; `{}` if nothing): nested dicts of arrays. `apply` takes images
 x `(N, H, W, C)` to logits `(N, classes)`. It draws no random numbers but through minigraph's
 operations (`dropout`), so that a training run can be repeated and resumed.
+
+A model that also has `apply` in two halves can show where in an image it saw a class (Grad-CAM):
+
+    features(params, state, x, *, train) -> (maps, state)   # maps (N, h, w, K): where in the image is what
+    head(params, state, maps, *, train) -> (logits, state)  # head of features is apply
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 import warnings
 from collections.abc import Callable
@@ -32,7 +38,9 @@ import numpy as np
 from minigraph import tree
 from minigraph.blame import describe
 from minigraph.data import Loader
-from minigraph.training import Stop
+from minigraph.serialize import CheckpointError
+from minigraph.training import Checkpoint, Classifier, Stop
+from minigraph.training.checkpoint import BEST, CHECKPOINT
 from minigraph.training.recipe import numbers
 
 CONTRACT = {
@@ -48,10 +56,18 @@ def names() -> list[str]:
 
 @dataclass(frozen=True)
 class Model:
-    """The two functions of a model, which raise Stop, naming the file, where they do not keep the contract above."""
+    """The functions of a model. `init` and `apply` raise Stop, naming the file, where they break the contract above."""
 
     file: str
     module: Any
+
+    @property
+    def features(self) -> Callable[..., Any] | None:
+        return getattr(self.module, "features", None)
+
+    @property
+    def head(self) -> Callable[..., Any] | None:
+        return getattr(self.module, "head", None)
 
     def init(
         self, rng: np.random.Generator, widths: str | None, images: np.ndarray, labels: np.ndarray
@@ -113,6 +129,27 @@ def load(name: str) -> Model:
             raise Stop(f"{file}: expected functions init and apply, see models/__init__.py")
         _check_signature(found, arguments, keywords, f"{file}: expected {CONTRACT[function]}, got {function}")
     return Model(file, module)
+
+
+def trained(run: str | os.PathLike[str]) -> Classifier:
+    """The classifier that a run of train_cifar.py has trained.
+
+    `run` is the directory of the run, or the file of a checkpoint. In a directory it is the last checkpoint, or the
+    best one where the run was to keep that (`--keep best`). The model is one of `names()`, whatever the file says.
+
+    Raises CheckpointError for a file that is missing, damaged or of another kind.
+    """
+    path = Path(os.path.expanduser(run))
+    if path.is_dir():
+        directory, path = path, path / CHECKPOINT
+        if (directory / BEST).exists() and Checkpoint.load(path).config.get("keep") == "best":
+            path = directory / BEST
+    checkpoint = Checkpoint.load(path)
+    name = checkpoint.model.get("name")
+    if not isinstance(name, str) or name not in names():
+        raise CheckpointError(f"{path}: it is of the model {str(name)[:80]!r}, expected one of {', '.join(names())}")
+    model = load(name)
+    return Classifier(model.apply, checkpoint, path, features=model.features, head=model.head)
 
 
 def _check_signature(function: Callable[..., Any], arguments: int, keywords: dict[str, bool], what: str) -> None:

@@ -61,12 +61,30 @@ def init(
 
 def apply(params: Params, state: Params, x: Any, *, train: bool) -> tuple[Any, Params]:
     """x (N, H, W, 3) normalised -> logits (N, classes), and the new state. The comments have the sizes for 32x32."""
+    maps, state = features(params, state, x, train=train)
+    return head(params, state, maps, train=train)
+
+
+def features(params: Params, state: Params, x: Any, *, train: bool) -> tuple[Any, Params]:
+    """The maps (N, h, w, C) of all blocks but the last, whose own maps of 3x3 would show little of where things are."""
     h = mg.silu(mg.conv2d(x, state["whiten"], params["whiten"]["b"]))  # (N, 31, 31, 24)
-    new = {"whiten": state["whiten"]}
-    for name in [key for key in params if key.startswith("block")]:
-        h, new[name] = block(params[name], state[name], h, train)  # 31 -> 15 -> 7 -> 3
+    for name in blocks(params)[:-1]:
+        h, new = block(params[name], state[name], h, train)  # 31 -> 15 -> 7
+        state = {**state, name: new}
+    return h, state
+
+
+def head(params: Params, state: Params, maps: Any, *, train: bool) -> tuple[Any, Params]:
+    """The maps -> logits (N, classes): the last block, the maximum of each of its maps, and a linear layer."""
+    last = blocks(params)[-1]
+    h, new = block(params[last], state[last], maps, train)  # 7 -> 3
     h = h.max((1, 2))  # (N, C)
-    return (h @ params["head"]) * (1 / 9), new
+    return (h @ params["head"]) * (1 / 9), {**state, last: new}
+
+
+def blocks(params: Params) -> list[str]:
+    """The names of the blocks, from the first to the last."""
+    return [key for key in params if key.startswith("block")]
 
 
 def block(p: Params, s: Params, x: Any, train: bool) -> tuple[Any, Params]:

@@ -38,12 +38,22 @@ def init(
 
 def apply(params: Params, state: Params, x: Any, *, train: bool) -> tuple[Any, Params]:
     """Logits `(N, classes)` of the images x `(N, H, W, C)`."""
+    maps, state = features(params, state, x, train=train)
+    return head(params, state, maps, train=train)
+
+
+def features(params: Params, state: Params, x: Any, *, train: bool) -> tuple[Any, Params]:
+    """The maps `(N, H // 4, W // 4, K)` after both convolutions."""
 
     def block(h: Any, p: Params) -> Any:
         h = mg.relu(mg.conv2d(h, p["w"], p["b"], padding=1), inplace=True)  # (N, H, W, C) -> (N, H, W, K)
         return mg.max_pool(h, 2)  # (N, H, W, K) -> (N, H/2, W/2, K)
 
     h = block(x, params["conv1"])  # (N, 32, 32, 3) -> (N, 16, 16, 32)
-    h = block(h, params["conv2"])  # -> (N, 8, 8, 64)
-    h = h.reshape(len(x), len(params["head"]["w"]))  # -> (N, 4096)
+    return block(h, params["conv2"]), state  # -> (N, 8, 8, 64)
+
+
+def head(params: Params, state: Params, maps: Any, *, train: bool) -> tuple[Any, Params]:
+    """Logits `(N, classes)` of the maps."""
+    h = maps.reshape(len(maps), len(params["head"]["w"]))  # -> (N, 4096)
     return h @ params["head"]["w"] + params["head"]["b"], state

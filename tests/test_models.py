@@ -11,7 +11,8 @@ from scipy.signal import correlate
 import minigraph as mg
 import models
 from minigraph import tree
-from minigraph.training import Stop
+from minigraph.serialize import CheckpointError, save
+from minigraph.training import Checkpoint, Stop
 from models import airnet, cnn, mlp
 
 SMALL = {
@@ -246,3 +247,63 @@ def test_a_model_that_breaks_the_contract_is_told_so_by_its_file(function, sourc
         params, state = model.init(np.random.default_rng(0), None, np.zeros((1, 2, 2, 3), np.uint8), [0])
         model.apply(params, state, images(2, 32, 32, 3), train=True)
     assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- a trained model
+
+
+def checkpoint(seed=0, config=None, **model):
+    params, state = cnn.init(np.random.default_rng(seed), image=(8, 8, 3), widths=(3, 4), classes=2)
+    model = {"name": "cnn", "classes": ("a", "b"), "shape": (8, 8, 3), "mean": (0.5,) * 3, "std": (0.2,) * 3, **model}
+    return Checkpoint(config or {}, params, state, {"step": 1}, model=model)
+
+
+def test_trained_takes_a_run_or_a_file(tmp_path):
+    saved = checkpoint()
+    saved.save(tmp_path / "checkpoint.safetensors")
+    for run in (tmp_path, str(tmp_path), tmp_path / "checkpoint.safetensors"):
+        classifier = models.trained(run)
+        assert classifier.path == tmp_path / "checkpoint.safetensors" and classifier.has_heatmaps
+        np.testing.assert_array_equal(classifier.params["head"]["w"], saved.params["head"]["w"])
+
+
+@pytest.mark.parametrize(("keep", "expected"), [("best", "best"), ("last", "checkpoint"), (None, "checkpoint")])
+def test_trained_takes_the_best_checkpoint_where_the_run_was_to_keep_it(keep, expected, tmp_path):
+    checkpoint(config={"keep": keep}).save(tmp_path / "checkpoint.safetensors")
+    assert models.trained(tmp_path).path.name == "checkpoint.safetensors"
+    checkpoint(1, config={"keep": keep}).save(tmp_path / "best.safetensors")
+    assert models.trained(tmp_path).path.name == f"{expected}.safetensors"
+
+
+@pytest.mark.parametrize("name", ["os", "cnn.init", "..train_cifar", "", None, 3, np.ones(2)], ids=str)
+def test_trained_imports_nothing_that_is_no_model(name, tmp_path):
+    path = tmp_path / "c.safetensors"
+    checkpoint(name=name).save(path)
+    expected = r"c\.safetensors: it is of the model .*, expected one of airnet, cnn, mlp$"
+    with pytest.raises(CheckpointError, match=expected):
+        models.trained(path)
+
+
+def test_trained_refuses_other_files(tmp_path):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors: there is no such checkpoint"):
+        models.trained(tmp_path)
+    save(tmp_path / "a", {"params": np.ones(3)})
+    with pytest.raises(CheckpointError, match="a is no checkpoint of this version"):
+        models.trained(tmp_path / "a")
+    checkpoint(name="mlp").save(tmp_path / "b")
+    with pytest.raises(CheckpointError, match="b: the model does not run with these weights: KeyError: 'hidden'"):
+        models.trained(tmp_path / "b")
+
+
+@pytest.mark.parametrize("model", [cnn, airnet], ids=["cnn", "airnet"])
+@pytest.mark.parametrize("train", [True, False])
+def test_the_head_of_the_features_is_the_model(model, train):
+    params, state = model.init(np.random.default_rng(0))
+    x = images(2, 32, 32, 3)
+    maps, between = model.features(params, state, x, train=train)
+    assert maps.ndim == 4 and min(maps.shape[1:3]) >= 7
+    for part, expected in zip(
+        model.head(params, between, maps, train=train), model.apply(params, state, x, train=train), strict=True
+    ):
+        for a, b in zip(tree.leaves(part), tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(a, b)

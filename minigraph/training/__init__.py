@@ -5,6 +5,7 @@ The step itself (gradients, optimizer) stays in the script.
 
 from . import plots
 from .checkpoint import Checkpoint, freeze, warm_start
+from .classifier import Classifier
 from .errors import Stop, need
 from .interruption import Interrupted
 from .launch import launch
@@ -12,16 +13,21 @@ from .recipe import Recipe, presets
 from .run import Run
 from .scoring import accuracy, confusion, predict, score
 from .settings import Settings, setting
+from .use import classify, compare, evaluate
 
 __all__ = [
     "Checkpoint",
+    "Classifier",
     "Interrupted",
     "Recipe",
     "Run",
     "Settings",
     "Stop",
     "accuracy",
+    "classify",
+    "compare",
     "confusion",
+    "evaluate",
     "freeze",
     "launch",
     "need",

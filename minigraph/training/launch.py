@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ def launch(
     train: Callable[[Config, Run], None],
     presets: Config | Mapping[str, Config],
     argv: Sequence[str] | None = None,
+    commands: Sequence[Callable[..., None]] = (),
     *,
     default: Callable[[Mapping[str, Any]], str] | None = None,
 ) -> int:
@@ -33,11 +35,19 @@ def launch(
     Each field of the config is an option. Beside them there are `--out DIR` for the results and `--resume DIR`, which
     goes on with a run under its own settings; then only those that `may_change` can be given.
 
+    A program can do more than train, by commands. A function `predict(config, run, image, *images)` among `commands`
+    makes the option `--predict RUN IMAGE [IMAGE ...]`, whose help is the first line of its docstring. The program then
+    calls the function with these texts and trains nothing. Of the other options only those that `may_change` can be
+    given beside a command.
+
     Args:
-        train: the training. Errors that it raises as Stop, DataError or OSError are shown in one line.
+        train: the training. Errors that it or a command raises as Stop, DataError or OSError are shown in one line.
         presets: the default settings, or several named ones, the first of which is the default; the config then has a
             field `preset` for the name.
         argv: the arguments, by default those of the process.
+        commands: functions of the config and of one text or more, positional arguments without defaults. A last
+            argument with a star takes all texts that are left; its name should be a plural. In the config the settings
+            are those of the default preset, but for those that were given.
         default: which preset it is where none is given, by the other options that are given; otherwise the first.
 
     Returns:
@@ -52,8 +62,21 @@ def launch(
         words = parser(defaults, presets, prog=program, description=(inspect.getdoc(train) or "").partition("\n")[0])
         words.add_argument("--out", metavar="DIR", default=None, help="for the results (runs/<time>)")
         words.add_argument("--resume", metavar="DIR", default=None, help=_resume_help(defaults))
+        for command in commands:
+            _add_command(words, command)
         options = vars(words.parse_args(argv))
         out, resume = options.pop("out"), options.pop("resume")
+        given = [command for command in commands if command.__name__ in options]
+        if given:
+            texts, *_ = [options.pop(command.__name__) for command in given]
+            also = [command.__name__ for command in given[1:]]
+            also += [name for name, value in (("out", out), ("resume", resume)) if value is not None]
+            also += [name for name in options if name not in may_change(type(defaults))]
+            if also:
+                raise Stop(f"{option(given[0].__name__)} trains nothing; drop {', '.join(map(option, also))}")
+            _check_number(given[0], texts)
+            given[0](replace(defaults, **options), *texts)
+            return 0
         if resume is None:
             name = options.get("preset") or (default(options) if default else next(iter(presets)))
             config = replace(presets[name], **options)
@@ -74,6 +97,37 @@ def launch(
         resumable = where is not None and (where / CHECKPOINT).exists()
         _say("interrupted" + (f": go on with --resume {where}" if resumable else ""))
         return 128 + (error.number if isinstance(error, Interrupted) else 2)
+
+
+def _add_command(words: argparse.ArgumentParser, command: Callable[..., None]) -> None:
+    """The option that calls `command`."""
+    names, more = _texts(command)
+    help = (inspect.getdoc(command) or "").partition("\n")[0].replace("%", "%%")
+    nargs, metavar = ("+", (" ".join(names), more)) if more else (len(names), tuple(names))
+    words.add_argument(option(command.__name__), nargs=nargs, metavar=metavar, help=help)
+
+
+def _check_number(command: Callable[..., None], texts: list[str]) -> None:
+    names, more = _texts(command)
+    if len(texts) < len(names):  # more than there may be are an error of argparse's
+        usage = f"{' '.join(names)} [{more} ...]"
+        raise Stop(f"{option(command.__name__)} takes {usage}, got {len(texts)}: {' '.join(texts)}")
+
+
+def _texts(command: Callable[..., None]) -> tuple[list[str], str | None]:
+    """What a command takes, in the words of its usage: the names of its texts, and that of those with a star.
+
+    Without another the first of the latter is needed as well: a command with no text could not be told from one that
+    was not given.
+    """
+    names, more = [], None
+    for parameter in list(inspect.signature(command).parameters.values())[1:]:
+        name = parameter.name.upper()
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            more = name.removesuffix("S")
+        else:
+            names.append(name)
+    return names or [more or ""], more
 
 
 def _saved_config(settings: type[Config], run: Run) -> Config:

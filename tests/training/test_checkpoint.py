@@ -5,7 +5,7 @@ import pytest
 
 from minigraph import optim, tree
 from minigraph.serialize import CheckpointError, load, save
-from minigraph.training import Checkpoint
+from minigraph.training import Checkpoint, Stop, freeze, warm_start
 
 ROW = {"epoch": 1, "step": 3, "train_loss": 0.5, "val_loss": None, "seconds": 1.5, "images_per_second": 2.0}
 
@@ -54,6 +54,46 @@ def test_like_compares_what_the_parameters_are_of():
         saved.like(fresh)
 
 
+@pytest.mark.parametrize("average", [optim.EMA(0.5), optim.Lookahead(0.5, every=1)])
+def test_an_average_of_the_weights(average, tmp_path):
+    whole = checkpoint()
+    assert whole.weights == (whole.params, whole.state)
+    first = tree.map(np.array, whole.params)
+    whole.average = average.init({"params": whole.params, "state": whole.state})
+    whole.params = tree.map(lambda p: p + 2, first)
+    whole.step_average(average)
+    params, state = whole.weights
+    assert np.allclose(params["w"], first["w"] + 1) and np.array_equal(state["mean"], whole.state["mean"])
+    led_back = isinstance(average, optim.Lookahead)
+    assert np.allclose(whole.params["w"], first["w"] + (1 if led_back else 2))
+    whole.save(tmp_path / "c")
+    assert np.array_equal(Checkpoint.load(tmp_path / "c").weights[0]["w"], params["w"])
+
+
+def test_warm_start_takes_what_fits(tmp_path, capsys):
+    checkpoint().save(tmp_path / "checkpoint.safetensors")
+    saved = checkpoint().params
+    params, state = warm_start(tmp_path, {"w": np.zeros((2, 3), np.float32), "b": np.zeros(5, np.float32)}, {})
+    assert np.array_equal(params["w"], saved["w"]) and not params["b"].any() and state == {}
+    assert "nothing that fits b, which begin anew" in capsys.readouterr().out
+    warm_start(tmp_path / "checkpoint.safetensors", tree.map(np.zeros_like, saved), {"mean": np.zeros(2)})
+    assert capsys.readouterr().out == ""
+    with pytest.raises(CheckpointError, match="of another model: none of its arrays fits"):
+        warm_start(tmp_path, {"w": np.zeros(1)}, {})
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        warm_start(tmp_path / "none", {"w": np.zeros(1)}, {})
+
+
+def test_freeze():
+    params = {"a": np.ones(1), "b": {"c": np.ones(2)}}
+    assert freeze(None, params) == ({"a": None, "b": {"c": None}}, params)
+    frozen, trained = freeze("b.*", params)
+    assert trained == {"a": params["a"], "b": {"c": None}} and frozen["b"] == params["b"]
+    for patterns, message in (("x", "--freeze: partition: 'x' picks none"), ("a,b.c", "leaves nothing to train")):
+        with pytest.raises(Stop, match=message):
+            freeze(patterns, params)
+
+
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
@@ -62,6 +102,9 @@ def test_like_compares_what_the_parameters_are_of():
         ("optimizer", 1, "optimizer has no step"),
         ("facts", [], "facts is not a dict"),
         ("model", "cnn", "model is not a dict"),
+        ("average", {"params": {}}, "average is no average"),
+        ("average", {"step": np.array(1), "weights": {"params": {}}}, "average is no average"),
+        ("average", {"step": np.array(1), "weights": {"params": {"w": np.array(np.inf)}, "state": {}}}, "the parameters are not finite"),
         ("params", {"w": np.array([1, np.nan])}, "the parameters are not finite"),
         ("sums", {}, "sums are not numbers"),
         ("sums", 1, "sums are not numbers"),

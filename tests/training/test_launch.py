@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from minigraph.data import DataError
-from minigraph.serialize import load, save
+from minigraph.serialize import CheckpointError, load, save
 from minigraph.training import Run, Settings, Stop, launch, setting
 from training.problem import Config, content, train
 
@@ -242,3 +242,86 @@ def test_settings_without_any_that_may_change(tmp_path, capsys):
     with pytest.raises(SystemExit):
         launch(train, Plain(), ["--help"])
     assert "under its own settings\n" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- commands
+
+CALLS = []
+
+
+def evaluate(config, run):
+    """Measure 100% of a run.
+
+    And more.
+    """
+    CALLS.append((config, run))
+
+
+def predict(config, run, image, *images):
+    """Classes of pictures."""
+    CALLS.append((config, run, image, *images))
+
+
+def compare_all(config, *runs):
+    """Runs beside each other."""
+    CALLS.append((config, *runs))
+
+
+COMMANDS = (evaluate, predict, compare_all)
+
+
+@pytest.mark.parametrize(
+    ("argv", "texts"),
+    [
+        (["--evaluate", "a"], ("a",)),
+        (["--predict", "a", "b"], ("a", "b")),
+        (["--predict", "a", "b", "c", "d"], ("a", "b", "c", "d")),
+        (["--compare-all", "a"], ("a",)),
+        (["--compare-all", "a", "b"], ("a", "b")),
+    ],
+    ids=" ".join,
+)
+def test_a_command_is_called_with_its_texts_and_no_run_is_made(argv, texts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    CALLS.clear()
+    assert launch(train, PRESETS, [*argv, "--threads", "3"], COMMANDS) == 0
+    (call,) = CALLS
+    assert call == (Preset(threads=3), *texts)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--predict", "a"], "--predict takes RUN IMAGE [IMAGE ...], got 1: a"),
+        (["--predict"], "argument --predict: expected at least one argument"),
+        (["--evaluate"], "argument --evaluate: expected 1 argument"),
+        (["--evaluate", "a", "b"], "unrecognized arguments: b"),
+        (["--evaluate", "a", "--lr", "1", "--threads", "2"], "--evaluate trains nothing; drop --lr"),
+        (["--evaluate", "a", "--preset", "long"], "--evaluate trains nothing; drop --preset"),
+        (["--evaluate", "a", "--out", "b", "--resume", "c"], "--evaluate trains nothing; drop --out, --resume"),
+        (["--compare-all", "a", "--evaluate", "b"], "--evaluate trains nothing; drop --compare-all"),
+        (["--evaluate", "a", "--threads", "0"], "--threads is 0, expected a whole number of at least 1"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_with_other_texts_or_options(argv, message, capsys):
+    CALLS.clear()
+    assert error(capsys, launch(train, PRESETS, argv, COMMANDS)).endswith(f"error: {message}")
+    assert not CALLS
+
+
+@pytest.mark.parametrize("kind", [Stop, DataError, OSError, CheckpointError])
+def test_an_error_of_a_command_is_one_line(kind, capsys):
+    def fail(config, run):
+        raise kind("what\nis wrong")
+
+    assert error(capsys, launch(train, Config(), ["--fail", "a"], [fail])) == "problem.py: error: what is wrong"
+
+
+def test_help_of_commands(capsys):
+    with pytest.raises(SystemExit):
+        launch(train, Config(), ["--help"], COMMANDS)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--evaluate RUN Measure 100% of a run. --predict RUN IMAGE [IMAGE ...] Classes of pictures." in text
+    assert "--compare-all RUN [RUN ...] Runs beside each other." in text
