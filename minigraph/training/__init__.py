@@ -3,7 +3,7 @@
 The step itself (gradients, optimizer) stays in the script.
 """
 
-from . import plots
+from . import plots, use
 from .checkpoint import Checkpoint
 from .classifier import Classifier
 from .errors import Stop, need
@@ -28,4 +28,5 @@ __all__ = [
     "predict",
     "score",
     "setting",
+    "use",
 ]
