@@ -205,7 +205,9 @@ def filters(path: Path, weights: np.ndarray, *, title: str, notice: str = "") ->
     grid = fig.subplots(rows, columns, squeeze=False).ravel()
     for axes, picture in zip(grid, pictures, strict=False):
         show(axes, picture)
-    for axes in grid:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color("#b4bec9")  # or a white filter would not be seen
+    for axes in grid[k:]:
         axes.set_axis_off()
     save_figure(path, fig)
 
