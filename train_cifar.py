@@ -61,13 +61,9 @@ class Config(training.Recipe):
     # The result does not depend on the threads. It does depend on the micro-batch, which is why that is a fixed number
     # and not derived from the machine's cores.
     threads: int = setting(
-        mg.parallel.available_cores(),
-        "threads that share a step",
-        shown="all cores",
-        at_least=1,
-        below=1000,
+        mg.parallel.available_cores(), "threads that share a step", shown="all cores", at_least=1, below=1000,
         may_change=True,
-    )
+    )  # fmt: skip
     microbatch: int = setting(64, "images that a thread takes through the net at once", at_least=1)
     draw: bool = setting(False, "also draw the model's graph: graph.dot, graph.svg", may_change=True)
 
@@ -100,7 +96,7 @@ def train(config: Config, run: training.Run) -> None:
     model = models.load(config.model)
     with threadpool_limits(1, "blas"):  # the order of BLAS's sums could depend on the threads
         params, state = model.init(generator(config.seed, 0), config.widths, *kept)
-    if config.init is not None:
+    if config.init is not None and run.saved is None:
         params, state = training.warm_start(config.init, params, state)
     frozen, trained = training.freeze(config.freeze, params)
     model.apply(params, state, next(iter(test_set))[0][:2], train=False)  # a model that breaks the contract ends here
@@ -144,11 +140,10 @@ def train(config: Config, run: training.Run) -> None:
 
     threads = mg.parallel.Threads(config.threads)
     value_and_grad = mg.parallel.value_and_grad(loss_fn, executor=threads, microbatch=config.microbatch, has_aux=True)
-    work = flops(loss_fn, trained, np.zeros((1, *kept[0].shape[1:]), np.float32), kept[1][:1])  # for an image
     with np.errstate(all="ignore"):  # the run checks the losses
         for batches in run.epochs(train_set, config.epochs):
             for x, y in batches:
-                _, trained = training.freeze(config.freeze, now.params)
+                frozen, trained = training.freeze(config.freeze, now.params)
                 with mg.random.use(generator(config.seed, 1, now.step)):
                     (loss, (now.state, correct)), grads = value_and_grad(trained, x, y)
                 trained, now.optimizer = opt.step(trained, grads, now.optimizer)
@@ -169,6 +164,7 @@ def train(config: Config, run: training.Run) -> None:
     # --------------------------------------------------------------------------------- report
     seconds = sum(row["seconds"] for row in now.history)
     images = train_set.images_in(now.step)
+    work = training.work(train_set, now, lambda x: flops(loss_fn, trained, x, kept[1][:1]))
     summary = {
         **facts,
         "model": config.model,
@@ -178,8 +174,8 @@ def train(config: Config, run: training.Run) -> None:
         "seed": config.seed,
         "train_seconds": round(seconds, 2),  # of the training steps: without validation and test
         "images_per_second": round(images / seconds),
-        "flops": round(work * images),  # at full resolution
-        "gflops_per_second": round(work * images / seconds / 1e9, 1),
+        "flops": work,
+        "gflops_per_second": round(work / seconds / 1e9, 1),
         "tested_epoch": len(tested.history),
         "test_loss": test_loss,
         "test_accuracy": test_accuracy,

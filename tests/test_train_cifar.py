@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import minigraph as mg
 import models
@@ -272,6 +273,33 @@ def test_the_best_epoch_is_tested_if_asked(tmp_path, capsys):
     assert len(best.history) == 1 + accuracies.index(max(accuracies))
     assert json.loads((tmp_path / "summary.json").read_text())["tested_epoch"] == len(best.history)
     assert "--val is 0" in refused(capsys, train(tmp_path / "b", "--keep", "best", "--val", "0"))
+
+
+def test_a_run_from_another_one_goes_on_without_it(tmp_path, monkeypatch):
+    assert train(tmp_path / "a") == 0
+    options = ["--init", str(tmp_path / "a"), "--freeze", "hidden.*"]
+    assert train(tmp_path / "whole", *options) == 0
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3)
+        assert train(tmp_path / "parts", *options) == 130
+    (tmp_path / "a").rename(tmp_path / "moved")
+    assert train_cifar.main(["--resume", str(tmp_path / "parts")]) == 0
+    assert equal(content(tmp_path / "whole"), content(tmp_path / "parts"))
+
+
+def test_evaluate_predict_and_compare(tmp_path, capsys, monkeypatch):
+    assert train(tmp_path / "a") == train(tmp_path / "b", "--lr", "0.01") == 0
+    accuracy = json.loads((tmp_path / "a" / "summary.json").read_text())["test_accuracy"]
+    capsys.readouterr()
+    assert train_cifar.main(["--evaluate", str(tmp_path / "a")]) == 0
+    assert re.search(rf"without TTA +{accuracy:.2%}", capsys.readouterr().out)
+    assert {"predictions.png", "confusion.png"} <= {path.name for path in (tmp_path / "a").iterdir()}
+    Image.fromarray(SMALL.test_images[0]).resize((50, 40)).save(tmp_path / "x.png")
+    assert train_cifar.main(["--predict", str(tmp_path / "a"), str(tmp_path / "x.png")]) == 0
+    assert "x.png" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    assert train_cifar.main(["--compare", "a", "b"]) == 0
+    assert re.search(r"lr +0\.05 +0\.01", capsys.readouterr().out) and (tmp_path / "compare.png").exists()
 
 
 def test_init_from_another_run_and_freeze(tmp_path, capsys):
@@ -688,7 +716,8 @@ def test_resume_of_a_checkpoint_whose_parts_contradict_each_other(step, rows, im
     path = tmp_path / "checkpoint.safetensors"
     saved = load(path)
     saved["optimizer"]["step"][...] = step
-    saved["history"] = (saved["history"] * 2)[:rows]
+    row = saved["history"][0]
+    saved["history"] = [{**row, "epoch": i + 1, "step": 5 * (i + 1)} for i in range(rows)]
     saved["sums"]["images"] = images
     save(path, saved)
     before = path.read_bytes()

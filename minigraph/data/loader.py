@@ -135,6 +135,12 @@ class Loader:
         an_epoch = min(len(self) * self.batch_size, len(self.images))
         return epochs * an_epoch + min(rest * self.batch_size, an_epoch)
 
+    def shape(self, epoch: int) -> tuple[int, int, int]:
+        """The (H, W, C) of the images of an epoch."""
+        _, height, width, channels = self.images.shape
+        size = self._sizes[min(epoch, len(self._sizes) - 1)]
+        return (height, width, channels) if size is None else (size, size, channels)
+
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         self._passes += 1
         return self.epoch(self._passes - 1)
@@ -183,5 +189,5 @@ class Loader:
         if self.cutout:
             corner = rng.integers(0, [[height - self.cutout + 1], [width - self.cutout + 1]], (2, n))
             augment.cutout(x, self.cutout, *corner)
-        size = self._sizes[min(epoch, len(self._sizes) - 1)]
-        return x if size is None or height == width == size else augment.resize(x, size)
+        size, _, _ = self.shape(epoch)
+        return x if x.shape[1:] == self.shape(epoch) else augment.resize(x, size)

@@ -9,7 +9,7 @@ from .classifier import Classifier
 from .errors import Stop, need
 from .interruption import Interrupted
 from .launch import launch
-from .recipe import Recipe, presets
+from .recipe import Recipe, presets, work
 from .run import Run
 from .scoring import accuracy, confusion, predict, score
 from .settings import Settings, setting
@@ -37,4 +37,5 @@ __all__ = [
     "score",
     "setting",
     "warm_start",
+    "work",
 ]

@@ -133,6 +133,9 @@ class Checkpoint:
                 return "a row of history is not a row of numbers"
             if row["seconds"] <= 0:
                 return "a row of history took no time"
+        steps = [0, *(row["step"] for row in self.history)]
+        if [row["epoch"] for row in self.history] != [*range(1, len(steps))] or steps != sorted(steps):
+            return "the rows of history are not in order"
         arrays = filter(tree.is_array, tree.leaves((self.params, self.state, self.average)))
         if not all(np.isfinite(array).all() for array in arrays):
             return "the parameters are not finite"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import numpy as np
 
 from .. import data, optim, tree
 from ..tree import Tree
+from .checkpoint import Checkpoint
 from .errors import Stop
 from .settings import Settings, option, setting
 
@@ -107,6 +109,21 @@ class Recipe(Settings):
         if self.average == "ema":  # of the last steps
             return optim.EMA(lambda t: 0.7 if t > 0.9 * steps else 0.0, every=4)
         return None
+
+
+def work(images: data.Loader, trained: Checkpoint, cost: Callable[[np.ndarray], int]) -> int:
+    """The floating-point operations of a whole training, whose epochs may have images of their own size.
+
+    Args:
+        images: the loader it was trained with. trained: the checkpoint at its end.
+        cost: the operations for one image `(1, H, W, C)`, as `graph.flops.flops` counts them.
+    """
+    total = done = 0
+    for row in trained.history:
+        seen = images.images_in(row["step"])
+        total += (seen - done) * cost(np.zeros((1, *images.shape(row["epoch"] - 1)), np.float32))
+        done = seen
+    return total
 
 
 def numbers(name: str, text: str | None) -> tuple[int, ...] | None:

@@ -359,3 +359,20 @@ def test_float_images_are_told_what_to_become():
     images, labels = examples()
     with pytest.raises(DataError, match=r"got float64 .*; for values from 0 to 1: \(255 \* images\)"):
         Loader(images / 255, labels, 16)
+
+
+def test_how_many_images_so_many_steps_take():
+    images, labels = np.zeros((10, 4, 6, 3), np.uint8), np.zeros(10, int)
+    loader = Loader(images, labels, 4)
+    assert [loader.images_in(step) for step in range(8)] == [0, 4, 8, 10, 14, 18, 20, 24]
+    loader = Loader(images, labels, 4, drop_last=True)
+    assert [loader.images_in(step) for step in range(5)] == [0, 4, 8, 12, 16]
+    assert [Loader(images, labels, 40).images_in(step) for step in range(3)] == [0, 10, 20]
+
+
+def test_the_shape_of_the_images_of_an_epoch():
+    images, labels = np.zeros((10, 4, 6, 3), np.uint8), np.zeros(10, int)
+    assert Loader(images, labels, 4).shape(3) == (4, 6, 3)
+    loader = Loader(images, labels, 4, resolution=(2, 3))
+    assert [loader.shape(epoch) for epoch in range(3)] == [(2, 2, 3), (3, 3, 3), (3, 3, 3)]
+    assert all(next(loader.epoch(epoch))[0].shape[1:] == loader.shape(epoch) for epoch in range(3))

@@ -104,7 +104,7 @@ def test_freeze():
         ("model", "cnn", "model is not a dict"),
         ("average", {"params": {}}, "average is no average"),
         ("average", {"step": np.array(1), "weights": {"params": {}}}, "average is no average"),
-        ("average", {"step": np.array(1), "weights": {"params": {"w": np.array(np.inf)}, "state": {}}}, "the parameters are not finite"),
+        ("average", {"step": np.array(1), "weights": {"params": np.array(np.inf), "state": {}}}, "the parameters"),
         ("params", {"w": np.array([1, np.nan])}, "the parameters are not finite"),
         ("sums", {}, "sums are not numbers"),
         ("sums", 1, "sums are not numbers"),
@@ -118,6 +118,9 @@ def test_freeze():
         ("history", [ROW, {**ROW, "lr": 0.1}], "a row of history"),
         ("history", [{**ROW, "train_loss": np.inf}], "a row of history"),
         ("history", [{**ROW, "seconds": 0.0}], "a row of history took no time"),
+        ("history", [{**ROW, "epoch": 2}], "the rows of history are not in order"),
+        ("history", [ROW, {**ROW, "epoch": 2, "step": 2}], "the rows of history are not in order"),
+        ("history", [{**ROW, "step": -3}], "the rows of history are not in order"),
     ],
 )
 def test_a_wrong_part(part, value, message, tmp_path):

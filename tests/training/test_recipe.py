@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minigraph import optim, tree
-from minigraph.training import Recipe, Stop, presets
+from minigraph.training import Checkpoint, Recipe, Stop, presets, work
 from minigraph.training.recipe import numbers
 from train_cifar import Config
 
@@ -77,6 +77,14 @@ def test_averages():
     assert type(lookahead) is optim.Lookahead and lookahead.decay(20) == 0.95**5 and lookahead.decay(10) == 0.95**5 / 8
     ema = Recipe(average="ema", epochs=2.0).make_average(loader)
     assert type(ema) is optim.EMA and (ema.decay(18), ema.decay(19)) == (0, 0.7)
+
+
+def test_the_work_of_a_training_counts_each_epoch_at_its_size():
+    recipe = Recipe(batch_size=30, resolution="2,4")
+    loader = recipe.loader(*images())
+    history = [{"epoch": 1, "step": 4}, {"epoch": 2, "step": 8}, {"epoch": 3, "step": 9}]
+    done = Checkpoint({}, {}, {}, {"step": 9}, history=history)
+    assert work(loader, done, lambda x: x.size) == 100 * 12 + 100 * 48 + 30 * 48
 
 
 def test_numbers():
