@@ -21,7 +21,7 @@ class _Average:
         self.every = integer(every, 1, f"{self._name}: every")
 
     def __repr__(self) -> str:
-        return f"{self._name}({self.decay!r}, every={self.every})"
+        return f"{self._name}({getattr(self.decay, '__name__', self.decay)}, every={self.every})"
 
     def init(self, weights: Tree) -> State:
         """The state before the first step: a copy of the weights. Raises TypeError for a leaf that is not an array."""

@@ -39,7 +39,7 @@ AVERAGES = [EMA(0.9), EMA(decays, every=3), Lookahead(0.5, every=2), Lookahead(d
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("decay", [0.0, 0.3, 0.8, decays], ids=str)
+@pytest.mark.parametrize("decay", [0.0, 0.3, 0.8, decays], ids=lambda d: getattr(d, "__name__", str(d)))
 @pytest.mark.parametrize("every", [1, 3])
 def test_ema_follows_its_formula(dtype, decay, every):
     ema = EMA(decay, every)
