@@ -159,7 +159,10 @@ def train(config: Config, run: training.Run) -> None:
         tested = run.best() if config.keep == "best" else now
         logits = predict(tested.weights, test_set)
         test_loss, test_accuracy = training.score(logits, test_set.labels)
-        tta_accuracy = training.accuracy(predict(tested.weights, test_set, config.tta), test_set.labels)
+        if config.tta != "none":
+            tta_accuracy = training.accuracy(predict(tested.weights, test_set, config.tta), test_set.labels)
+        else:
+            tta_accuracy = test_accuracy
 
     # --------------------------------------------------------------------------------- report
     seconds = sum(row["seconds"] for row in now.history)
@@ -215,11 +218,10 @@ def banner(text: str) -> str:
 def evaluate(config: Config, run: str) -> None:
     """Test a run's model with and without test-time augmentation; draw its mistakes, its filters and where it looks."""
     classifier = models.trained(run)
-    settings = Config(**classifier.config)  # the run's, which may know where the data is
+    settings = training.saved_config(Config, classifier.config, classifier.path)  # they may know where the data is
     dataset = data.load(settings.dataset, config.data or settings.data)
-    directory = Path(run) if Path(run).is_dir() else Path(run).parent
     threads = mg.parallel.Threads(config.threads)
-    training.evaluate(classifier, dataset.test_images, dataset.test_labels, directory, executor=threads)
+    training.evaluate(classifier, dataset.test_images, dataset.test_labels, classifier.path.parent, executor=threads)
 
 
 def predict(config: Config, run: str, *images: str) -> None:

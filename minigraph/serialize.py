@@ -161,7 +161,7 @@ def _encode(tree: Tree, arrays: dict[str, np.ndarray], path: str) -> Any:
         while name in arrays or name == "__metadata__":  # {"a.b": x, "a": {"b": y}} has two arrays at a.b
             name += "'"
         # The library writes the bytes as they lie in memory, whatever the strides are.
-        arrays[name] = np.array(tree, tree.dtype.newbyteorder("="), order="C")
+        arrays[name] = np.asarray(tree, tree.dtype.newbyteorder("="), order="C")
         return {"array" if kind is np.ndarray else "scalar": name}
     got = f"an array of {tree.dtype}" if isinstance(tree, np.ndarray) else f"a {kind.__name__}"
     key = next((key for key in tree if type(key) is not str), None) if kind is dict else None
@@ -196,7 +196,7 @@ def _digest(structure: str, arrays: dict[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name!r} {array.dtype.str} {array.shape} ".encode())
-        digest.update(array.tobytes())
+        digest.update(array.data)
     return digest.hexdigest()
 
 

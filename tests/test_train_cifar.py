@@ -294,6 +294,11 @@ def test_evaluate_predict_and_compare(tmp_path, capsys, monkeypatch):
     assert train_cifar.main(["--evaluate", str(tmp_path / "a")]) == 0
     assert re.search(rf"without TTA +{accuracy:.2%}", capsys.readouterr().out)
     assert {"predictions.png", "confusion.png"} <= {path.name for path in (tmp_path / "a").iterdir()}
+    saved = load(tmp_path / "b" / "checkpoint.safetensors")
+    del saved["config"]["lr"]
+    save(tmp_path / "other", saved)
+    line = refused(capsys, train_cifar.main(["--evaluate", str(tmp_path / "other")]))
+    assert "other is no checkpoint of this version: settings that are missing: ['lr']" in line
     Image.fromarray(SMALL.test_images[0]).resize((50, 40)).save(tmp_path / "x.png")
     assert train_cifar.main(["--predict", str(tmp_path / "a"), str(tmp_path / "x.png")]) == 0
     assert "x.png" in capsys.readouterr().out

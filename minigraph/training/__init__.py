@@ -8,7 +8,7 @@ from .checkpoint import Checkpoint, freeze, warm_start
 from .classifier import Classifier
 from .errors import Stop, need
 from .interruption import Interrupted
-from .launch import launch
+from .launch import launch, saved_config
 from .recipe import Recipe, presets, work
 from .run import Run
 from .scoring import accuracy, confusion, predict, score
@@ -34,6 +34,7 @@ __all__ = [
     "plots",
     "predict",
     "presets",
+    "saved_config",
     "score",
     "setting",
     "warm_start",

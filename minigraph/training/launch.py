@@ -87,7 +87,8 @@ def launch(
         with Run(resume or out, resume=resume is not None) as run:
             where = run.directory
             if run.saved is not None:
-                config = replace(_saved_config(type(defaults), run), **options)
+                saved = saved_config(type(defaults), run.saved.config, run.directory / CHECKPOINT)
+                config = replace(saved, **options)
             train(config, run)
         return 0
     except (Stop, DataError, OSError) as error:
@@ -130,16 +131,15 @@ def _texts(command: Callable[..., None]) -> tuple[list[str], str | None]:
     return names or [more or ""], more
 
 
-def _saved_config(settings: type[Config], run: Run) -> Config:
-    """The settings in the checkpoint of a run that is resumed."""
-    assert run.saved is not None
-    where = f"{run.directory / CHECKPOINT} is no checkpoint of this version"
-    names, expected = run.saved.config.keys(), {f.name for f in fields(settings)}
+def saved_config(settings: type[Config], saved: Mapping[str, Any], path: Path) -> Config:
+    """The settings that the checkpoint `path` says, as checked ones. Raises CheckpointError, naming the file."""
+    where = f"{path} is no checkpoint of this version"
+    names, expected = saved.keys(), {f.name for f in fields(settings)}
     if names != expected:  # a default in the place of a setting that is missing could be another one than the run had
         missing, unknown = sorted(expected - names)[:5], sorted(names - expected)[:5]
         raise CheckpointError(f"{where}: settings that are missing: {missing}, that there are no more: {unknown}")
     try:
-        return settings(**run.saved.config)
+        return settings(**saved)
     except Stop as error:
         raise CheckpointError(f"{where}: {error}") from error
 
