@@ -218,7 +218,7 @@ def banner(text: str) -> str:
 def evaluate(config: Config, run: str) -> None:
     """Test a run's model with and without test-time augmentation; draw its mistakes, its filters and where it looks."""
     classifier = models.trained(run)
-    settings = training.saved_config(Config, classifier.config, classifier.path)  # they may know where the data is
+    settings = training.saved_config(Config, classifier.config, classifier.path)  # which may say where the data is
     dataset = data.load(settings.dataset, config.data or settings.data)
     threads = mg.parallel.Threads(config.threads)
     training.evaluate(classifier, dataset.test_images, dataset.test_labels, classifier.path.parent, executor=threads)

@@ -154,8 +154,9 @@ def _has_numbers(row: Any, **types: type) -> bool:
 def warm_start(run: str | Path, params: Tree, state: Tree) -> tuple[Tree, Tree]:
     """`params` and `state` with the arrays of another run, wherever it has one of the same path, shape and dtype.
 
-    So a head for other classes stays as it is. What stays so is printed. `run` is a directory or a checkpoint. Raises
-    CheckpointError if there is none, or nothing of it fits.
+    Arrays that the other run has in no such form keep the values that they have here, for instance a head for other
+    classes. Their paths are printed. `run` is a directory or the file of a checkpoint. Raises CheckpointError if there
+    is no checkpoint, or if no array of it fits.
     """
     path = Path(run)
     path = path / CHECKPOINT if path.is_dir() else path

@@ -132,12 +132,12 @@ def _texts(command: Callable[..., None]) -> tuple[list[str], str | None]:
 
 
 def saved_config(settings: type[Config], saved: Mapping[str, Any], path: Path) -> Config:
-    """The settings that the checkpoint `path` says, as checked ones. Raises CheckpointError, naming the file."""
+    """The settings saved in the checkpoint `path`, once names, types and ranges are checked. Raises CheckpointError."""
     where = f"{path} is no checkpoint of this version"
     names, expected = saved.keys(), {f.name for f in fields(settings)}
     if names != expected:  # a default in the place of a setting that is missing could be another one than the run had
         missing, unknown = sorted(expected - names)[:5], sorted(names - expected)[:5]
-        raise CheckpointError(f"{where}: settings that are missing: {missing}, that there are no more: {unknown}")
+        raise CheckpointError(f"{where}: settings that are missing: {missing}, settings that are unknown: {unknown}")
     try:
         return settings(**saved)
     except Stop as error:
