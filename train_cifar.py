@@ -125,8 +125,9 @@ def train(config: Config, run: training.Run) -> None:
     if config.draw:
         model.draw(run.directory / "graph", params, state, next(iter(test_set))[0][:2])
 
-    def loss_fn(trained: Any, x: Any, y: Any) -> Any:
-        logits, state = model.apply(tree.merge(trained, frozen), now.state, x, train=True)
+    def loss_fn(trained: Any, x: Any, y: Any, step: int | None = None) -> Any:
+        params = config.trained_in(now.step if step is None else step, tree.merge(trained, frozen), train_set)
+        logits, state = model.apply(params, now.state, x, train=True)
         loss = mg.cross_entropy(logits, y, label_smoothing=config.smoothing)
         return loss, (state, (logits.argmax(-1) == y).sum())
 
@@ -167,7 +168,7 @@ def train(config: Config, run: training.Run) -> None:
     # --------------------------------------------------------------------------------- report
     seconds = sum(row["seconds"] for row in now.history)
     images = train_set.images_in(now.step)
-    work = training.work(train_set, now, lambda x: flops(loss_fn, trained, x, kept[1][:1]))
+    work = training.work(train_set, now, lambda x, step: flops(loss_fn, trained, x, kept[1][:1], step))
     summary = {
         **facts,
         "model": config.model,

@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import data, optim, tree
+from ..tensor import Tensor
 from ..tree import Tree
 from .checkpoint import Checkpoint
 from .errors import Stop
 from .settings import Settings, option, setting
 
 S = TypeVar("S", bound=Settings)
+
+WHITEN, WHITEN_EPOCHS = "whiten.*", 3  # a first layer that whitens, and how long its bias is trained (arXiv 2404.00498)
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,7 +87,7 @@ class Recipe(Settings):
         """The optimizer for these parameters.
 
         Beside Muon, the head is what is called `head` in params, and a first layer `whiten` trains its bias for three
-        epochs only (arXiv 2404.00498).
+        epochs only.
         """
         if self.optimizer == "sgd":
             return optim.SGD(self.rate(self.lr, images), self.momentum, weight_decay=self.weight_decay)
@@ -93,13 +96,26 @@ class Recipe(Settings):
             return optim.SGD(self.rate(peak, images), 0.85, nesterov=True, weight_decay=self.weight_decay / peak)
 
         groups: dict[str, optim.Optimizer | None] = {
-            "whiten.*": optim.SGD(optim.linear(self.lr_bias, 3 * len(images)), 0.85, nesterov=True),
+            WHITEN: optim.SGD(optim.linear(self.lr_bias, WHITEN_EPOCHS * len(images)), 0.85, nesterov=True),
             "head*": sgd(self.lr_head),
             "ndim >= 2": optim.Muon(self.rate(self.lr, images), self.momentum, renormalize=True),
             "*": sgd(self.lr_bias),
         }
         used = {next(p for p in groups if tree.matches(p, path, leaf)) for path, leaf in tree.items(params)}
         return optim.Groups({pattern: opt for pattern, opt in groups.items() if pattern in used})
+
+    def trained_in(self, step: int, params: Tree, images: data.Loader) -> Tree:
+        """`params` (Tensors) for the loss of this step; those whose rate has fallen to 0 for good are detached.
+
+        Beside Muon that is a first layer `whiten` after its three epochs: no gradient need go down to it any more.
+        """
+        if self.optimizer == "sgd" or step < WHITEN_EPOCHS * len(images):
+            return params
+
+        def detached(path: str, leaf: Any) -> Any:
+            return leaf.detach() if isinstance(leaf, Tensor) and tree.matches(WHITEN, path, leaf) else leaf
+
+        return tree.unflatten(params, [detached(path, leaf) for path, leaf in tree.items(params)])
 
     def make_average(self, images: data.Loader) -> optim.EMA | optim.Lookahead | None:
         """The average of the weights over the steps."""
@@ -111,18 +127,19 @@ class Recipe(Settings):
         return None
 
 
-def work(images: data.Loader, trained: Checkpoint, cost: Callable[[np.ndarray], int]) -> int:
+def work(images: data.Loader, trained: Checkpoint, cost: Callable[[np.ndarray, int], int]) -> int:
     """The floating-point operations of a whole training, whose epochs may have images of their own size.
 
     Args:
         images: the loader it was trained with. trained: the checkpoint at its end.
-        cost: the operations for one image `(1, H, W, C)`, as `graph.flops.flops` counts them.
+        cost: the operations for one image `(1, H, W, C)` in the step of the given number, as `graph.flops.flops`
+            counts them.
     """
-    total = done = 0
+    total = done = step = 0
     for row in trained.history:
         seen = images.images_in(row["step"])
-        total += (seen - done) * cost(np.zeros((1, *images.shape(row["epoch"] - 1)), np.float32))
-        done = seen
+        total += (seen - done) * cost(np.zeros((1, *images.shape(row["epoch"] - 1)), np.float32), step)
+        done, step = seen, row["step"]
     return total
 
 

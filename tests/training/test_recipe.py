@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+import minigraph as mg
 from minigraph import optim, tree
+from minigraph.graph.flops import flops
 from minigraph.training import Checkpoint, Recipe, Stop, presets, work
 from minigraph.training.recipe import numbers
+from models import airnet
 from train_cifar import Config
 
 
@@ -84,7 +87,26 @@ def test_the_work_of_a_training_counts_each_epoch_at_its_size():
     loader = recipe.loader(*images())
     history = [{"epoch": 1, "step": 4}, {"epoch": 2, "step": 8}, {"epoch": 3, "step": 9}]
     done = Checkpoint({}, {}, {}, {"step": 9}, history=history)
-    assert work(loader, done, lambda x: x.size) == 100 * 12 + 100 * 48 + 30 * 48
+    assert work(loader, done, lambda x, step: x.size + step) == 100 * 12 + 100 * (48 + 4) + 30 * (48 + 8)
+
+
+def test_after_three_epochs_the_first_layer_needs_no_gradient_and_the_rest_gets_the_same():
+    recipe = Recipe(batch_size=50)
+    loader = recipe.loader(*images())  # two steps an epoch
+    rng = np.random.default_rng(0)
+    params, state = airnet.init(rng, widths=(4, 4))
+    x, y = rng.standard_normal((6, 16, 16, 3), np.float32), np.arange(6)
+
+    def loss(params, step):
+        logits, _ = airnet.apply(recipe.trained_in(step, params, loader), state, x, train=True)
+        return mg.cross_entropy(logits, y)
+
+    before, after = (mg.grad(loss)(params, step) for step in (5, 6))
+    assert before["whiten"]["b"].any() and not after.pop("whiten")["b"].any()
+    assert all(np.array_equal(a, b) for a, b in zip(tree.leaves(after), tree.leaves(before)[1:], strict=True))
+    assert flops(loss, params, 6) < flops(loss, params, 5)
+    assert recipe.trained_in(6, PARAMS, loader)["whiten"]["b"] is PARAMS["whiten"]["b"]  # frozen: an array
+    assert Recipe(optimizer="sgd", batch_size=50).trained_in(6, params, loader) is params
 
 
 def test_numbers():
