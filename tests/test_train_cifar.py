@@ -27,6 +27,7 @@ from models import airnet
 
 RESULTS = {"config.json", "metrics.jsonl", "summary.json", "curves.png", "confusion.png", "checkpoint.safetensors"}
 SMALL = synthetic.draw(train=300, test=60)
+ROOT = Path(train_cifar.__file__).parent
 PNG = b"\x89PNG\r\n\x1a\n"
 
 # A model with all that a checkpoint has to bring back: state, momentum, random operations.
@@ -409,6 +410,15 @@ def test_interrupted_and_resumed_is_uninterrupted_to_the_bit(step, tmp_path, noi
         assert {**a, "seconds": 0, "images_per_second": 0} == {**b, "seconds": 0, "images_per_second": 0}
     a, b = (json.loads((out / "summary.json").read_text()) for out in (whole, parts))
     assert a["test_accuracy"] == b["test_accuracy"] and a["test_loss"] == b["test_loss"]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed_is_uninterrupted_to_the_bit(tmp_path):
+    settings = "--preset record --widths 4,4 --epochs 4 --resolution 12,16 --batch-size 100 --average ema --threads 1"
+    command = [sys.executable, "-m", "tests.killing", tmp_path, "30", "0", *settings.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"30 kills in \d+ trainings of .* s: 0 ended in other bits\n", done.stdout)
 
 
 @pytest.mark.slow
