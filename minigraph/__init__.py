@@ -20,13 +20,14 @@ from .random import seed
 from .recompute import checkpoint
 from .tensor import ArrayLike, Tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from .watch import scope
 
 __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022  (by kind)
     # the graph and its gradients
     "ArrayLike", "Tensor", "checkpoint", "detect_anomaly", "draw", "grad", "hessian", "hvp", "jacobian", "jvp",
-    "no_grad", "seed", "value_and_grad", "vjp",
+    "no_grad", "scope", "seed", "value_and_grad", "vjp",
     "AnomalyError", "BackwardError", "MutationError",
     # primitives of one's own
     "Primitive", "custom_vjp", "primitive", "primitives",

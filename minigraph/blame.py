@@ -40,18 +40,28 @@ def user_frame(skip: int) -> tuple[CodeType, int]:
         code = frame.f_code
         ours = _is_ours.get(code.co_filename)
         if ours is None:
-            ours = _is_ours[code.co_filename] = code.co_filename.startswith(_PACKAGE)
+            ours = is_ours(code)
         if not ours or frame.f_back is None:
             return code, frame.f_lasti
         frame = frame.f_back
 
 
+def is_ours(code: CodeType) -> bool:
+    """Whether the code belongs to this package."""
+    return _is_ours.setdefault(code.co_filename, code.co_filename.startswith(_PACKAGE))
+
+
+def line_of(code: CodeType, instruction: int) -> tuple[int, str, str]:
+    """The number of the source line, the name of its function, and its text, "" where it cannot be read."""
+    lines = (n for start, stop, n in code.co_lines() if start <= instruction < stop and n)
+    line = next(lines, code.co_firstlineno)
+    return line, code.co_name, linecache.getline(code.co_filename, line).strip()
+
+
 def location(code: CodeType, instruction: int) -> str:
     """`File "x.py", line 3, in f`, followed by the source line where it can be read."""
-    lines = ((n for start, stop, n in code.co_lines() if start <= instruction < stop and n))
-    line = next(lines, code.co_firstlineno)
-    text = linecache.getline(code.co_filename, line).strip()
-    where = f'File "{code.co_filename}", line {line}, in {code.co_name}'
+    line, name, text = line_of(code, instruction)
+    where = f'File "{code.co_filename}", line {line}, in {name}'
     return f"{where}\n    {text}" if text else where
 
 

@@ -17,6 +17,7 @@ RECORD = 1  # operations are recorded
 ANOMALY = 2  # values and gradients are checked, see `detect_anomaly`
 DIFFERENTIATED = 4  # this code is being differentiated, so a transform inside it has to record its own backward pass
 CHECK = 8  # for `minigraph.testing`: forwards and rules get read-only arrays, and nodes keep all their inputs
+WATCH = 16  # somebody wants to know about each operation, see `watch.py`
 flags: ContextVar[int] = ContextVar("minigraph_flags", default=RECORD)
 
 

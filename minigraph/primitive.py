@@ -40,9 +40,10 @@ import numpy as np
 from . import modes, tape, tree
 from .anomaly import check_unchanged, note_forward, read_only
 from .blame import describe, hint, user_frame
-from .modes import ANOMALY, CHECK, RECORD
+from .modes import ANOMALY, CHECK, RECORD, WATCH
 from .tape import Node, new_node
 from .tensor import MASKED, ArrayLike, Tensor
+from .watch import watched
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -161,6 +162,9 @@ class Primitive(Generic[P]):
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
         """The call. `__call__` and Tensor's operators call it, so `user_frame` may skip the two innermost frames."""
+        flags = _flags()
+        if flags & WATCH:
+            return watched(self, args, kwargs)
         values: list[Any] = []
         parents: list[Node | None] = []
         tensors = False
@@ -185,7 +189,6 @@ class Primitive(Generic[P]):
                     return self._apply(*self._positional(args, kwargs), **kwargs)
                 if type(v) is list or k in _STATIC:
                     kwargs[k] = _own(v)
-        flags = _flags()
         if flags & _READ_ONLY and tensors and not self.writes:
             values = read_only(values)
         try:

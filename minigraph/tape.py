@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import freeing
+from . import freeing, watch
 from .anomaly import AnomalyError, MutationError, check_gradient
 from .blame import OUTSIDE, BackwardError, blame, describe
 from .fit import fit, narrowed
@@ -148,6 +148,7 @@ def backprop(
         grads, heap, ends, oldest, needed = walk.grads, walk.heap, walk.ends, walk.oldest, walk.needed
         anomaly = flags.get() & ANOMALY
         careful = bool(create_graph or flags.get() & (ANOMALY | CHECK))
+        watcher = watch.current()
         try:
             while heap:
                 node = heappop(heap)[1]  # the youngest, so every use of it has been met
@@ -159,6 +160,8 @@ def backprop(
                     g = pulled = gradient = None  # of the last node: a reference left makes this array look shared
                     g, unshared = pop_unshared(grads, node)
                     kwargs = op.keywords(node, oldest, out=g if unshared else None)
+                if watcher is not None:
+                    watcher.rule_begins(node, g)
                 if careful:
                     pulled = op.pull_carefully(node, g, oldest, create_graph)
                 else:
@@ -194,6 +197,8 @@ def backprop(
                     grads[parent] = gradient
                     if anomaly:
                         check_gradient(node, i, g, gradient)
+                if watcher is not None:
+                    watcher.rule_ends(node)
                 if not retain_graph:
                     node.args = node.y = node.kwargs = None
                     node.parents = ()

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [  # each may import from its own line and those above
     {"minigraph.kernels"},
     {"minigraph.context", "minigraph.freeing"},
-    {f"minigraph.{name}" for name in ("tree", "random", "modes", "blame", "anomaly", "fit")},
+    {f"minigraph.{name}" for name in ("tree", "random", "modes", "blame", "anomaly", "fit", "watch")},
     {"minigraph.tape"},
     {"minigraph.tensor", "minigraph.primitive", "minigraph.ops"},  # Tensor's operators are ops, the ops make Tensors
     {"minigraph.transforms"},

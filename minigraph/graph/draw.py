@@ -1,35 +1,34 @@
-"""Drawing a recorded graph with Graphviz: `draw` makes the picture, `save` writes it as DOT and SVG.
+"""Drawing a graph with Graphviz: `draw` makes the picture, `save` writes it as DOT and SVG.
 
-An operation is a rounded box: its name, the arguments that are not at their defaults, and its dtype and shape.
-Parameters are amber boxes, a model's state is in violet boxes, inputs are blue ellipses, outputs are green ones, and
-other constant arrays are grey text. Where an edge is dashed, no gradient flows.
+An operation is a rounded box: its name, the arguments that are not at their defaults, and its dtype and shape. What the
+rules of a backward pass compute is teal, the backward pass of that is pink. Parameters are amber boxes, a model's state
+is in violet boxes, inputs are blue ellipses, outputs are green ones (with two lines around a single number, as a loss
+is), and other constant arrays are grey. Where an edge is dashed, no gradient flows.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import os
+import re
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .. import tree
 from ..blame import describe
-from ..modes import RECORD, mode
-from ..primitive import identity
-from ..tape import Node, ancestors
-from ..tensor import Tensor, value
+from ..tensor import Tensor
+from .trace import Graph, Scope, Vertex, one_line, trace
+from .view import Box, Run, View, view
 
 if TYPE_CHECKING:
     import graphviz
 
-_GRAPH = {"rankdir": "TB", "nodesep": "0.3", "ranksep": "0.35", "ordering": "in"}
+_GRAPH = {
+    "rankdir": "TB", "nodesep": "0.3", "ranksep": "0.35", "ordering": "in", "bgcolor": "transparent",
+    "fontname": "Helvetica,Arial,sans-serif", "fontsize": "12", "fontcolor": "#7b8794",
+}  # fmt: skip
 _NODE = {
     "fontname": "Helvetica,Arial,sans-serif", "fontsize": "13", "fontcolor": "#1f2933",
     "shape": "box", "style": "rounded,filled", "fillcolor": "#f3f5f7", "color": "#b4bec9",
@@ -37,17 +36,23 @@ _NODE = {
 }  # fmt: skip
 _EDGE = {"color": "#8794a3", "arrowsize": "0.6"}
 _STRAIGHT = {"weight": "8"}  # keeps edges from inputs and operations straight, so parameters stand aside
-_PARAMETER = {"style": "filled", "fillcolor": "#fdf0d5", "color": "#dcb768"}
-_STATE = {"style": "filled", "fillcolor": "#e8e4f0", "color": "#b0a5c8"}
-_INPUT = {"shape": "ellipse", "style": "filled", "fillcolor": "#dcebfa", "color": "#86b3dd"}
-_OUTPUT = {"shape": "ellipse", "style": "filled", "fillcolor": "#dff3e4", "color": "#7dbd91"}
-_CONSTANT = {"shape": "plaintext", "style": "", "margin": "0.05,0.02"}
+_STYLES = {
+    "operation": {},
+    "parameter": {"style": "filled", "fillcolor": "#fdf0d5", "color": "#dcb768"},
+    "state": {"style": "filled", "fillcolor": "#e8e4f0", "color": "#b0a5c8"},
+    "input": {"shape": "ellipse", "style": "filled", "fillcolor": "#dcebfa", "color": "#86b3dd"},
+    "output": {"shape": "ellipse", "style": "filled", "fillcolor": "#dff3e4", "color": "#7dbd91"},
+    "constant": {"style": "filled", "fillcolor": "#eceff2", "color": "#eceff2", "margin": "0.08,0.04"},
+}  # fmt: skip
+_BACKWARD = [{"fillcolor": "#d9f0ee", "color": "#7fbdb6"}, {"fillcolor": "#f8e1ea", "color": "#d79ab4"}]
+_GROUP = {"style": "rounded,filled,bold"}
+_CLUSTER = {"style": "rounded", "color": "#b4bec9", "labeljust": "l", "margin": "10"}
+_RUN = {"style": "rounded,dashed", "color": "#7b8794", "labeljust": "l", "margin": "10"}
 _FAINT = "#66727f"
-_LONGEST = 48  # characters of an argument's value
-_WIDEST = 100  # characters of a line; dot reads no label of more than 16,384
 _INSTALL = "install Graphviz (apt install graphviz, brew install graphviz, or conda install graphviz)"
-_OPERANDS = ("a", "b")  # the parameters of binary operations, whose names say nothing
-_WINDOW = ("window", "stride", "padding", "dilation")  # pairs, and pairs of pairs, of numbers that are often the same
+_CROWDED = 500  # boxes above which a picture is hard to read, and `draw` says what to do
+_PARAMETERS = ("beside", "label", "hidden")
+_SHOWN = ("shape", "flops", "saved", "line")
 
 
 def draw(
@@ -55,11 +60,15 @@ def draw(
     *inputs: Any,
     names: dict[str, Any] | None = None,
     constants: Sequence[str] = ("state",),
+    depth: int | None = None,
+    fold: bool | None = None,
+    parameters: str = "beside",
+    show: Sequence[str] = ("shape",),
 ) -> graphviz.Digraph:
     """The graph behind a Tensor, or of a function on `inputs`, as a `graphviz.Digraph` (a notebook shows it as it is).
 
         mg.draw(loss_tensor, names={"w": w, "b": b})
-        mg.draw(functools.partial(airnet.apply, train=True), params, state, x)
+        mg.draw(functools.partial(airnet.apply, train=True), params, state, x, depth=1)
 
     Args:
         inputs: nested dicts, lists or tuples of arrays, one for each positional argument of the function. Floating
@@ -68,15 +77,28 @@ def draw(
         names: a nested dict of Tensors and arrays that come in by closure, to give them names too.
         constants: the names of the function's arguments that are not traced, because no gradient goes to them. By
             default that is an argument called `state`, as models have it. They are drawn under their paths as well.
+        depth: draw each group of this depth, from 1, as one box with its parameters, operations and memory. None draws
+            every operation, and a frame around each group.
+        fold: draw a run of equal boxes once, with a frame that says how often. None does so where groups are collapsed
+            and where there are more than 100 operations.
+        parameters: "beside" the operation that uses them, in its "label", or "hidden". So are state and constants.
+        show: what to say of an operation beside its name: "shape" (with the dtype), "flops" (by definition, of the
+            forward), "saved" (bytes kept for the backward pass), "line" (of the source). A collapsed group has all but
+            the line.
 
-    Nodes are numbered in the order of computation. What the output does not depend on is not drawn. Transforms inside a
-    function are drawn too: `mg.draw(mg.grad(f), x)` is the graph of the gradient. No two names are the same: where two
-    paths read alike, they are written as `p['a.b']` and `p['a']['b']`.
+    Groups are the scopes of `mg.scope`, or else follow from the paths of the parameters; `graph.trace.trace` says how.
+    A Tensor's graph was recorded before anybody looked, so the scopes and calls of a function are seen only where the
+    function is given. Every box has its line of source as a tooltip. Boxes are numbered in the order of computation.
+    What the output does not depend on is not drawn. Transforms inside a function are drawn too: `mg.draw(mg.grad(f),
+    x)` is the graph of the gradient. No two names are the same: where two paths read alike, they are written as
+    `p['a.b']` and `p['a']['b']`.
+
+    Warns (UserWarning) where the picture has more than 500 boxes.
 
     Raises:
         TypeError: the target is no Tensor and no function, or the inputs do not fit the function.
         ValueError: no graph was recorded: the output depends on no traced array. Or the function has no argument with
-            a name that is in `constants`.
+            a name that is in `constants`; or depth, parameters or show is none of the above.
         RuntimeError: a backward pass has freed the graph.
         ImportError: the `graphviz` package is missing.
     """
@@ -85,72 +107,19 @@ def draw(
     except ImportError as error:
         raise ImportError('draw needs the graphviz package: pip install -e ".[draw]"') from error
 
-    if names is not None and not isinstance(names, dict):
-        raise TypeError(f"draw: names should be a dict of Tensors and arrays, got {type(names).__name__}")
-    if not isinstance(constants, (list, tuple)) or not all(isinstance(name, str) for name in constants):
-        raise TypeError(f"draw: constants should be a list of the names of arguments, got {describe(constants)}")
-    if isinstance(target, Tensor):
-        if inputs or tuple(constants) != ("state",):
-            what = "inputs" if inputs else "constants"
-            raise TypeError(f"draw: {what} go with a function, and the target is a Tensor")
-        y, traced = target, list[_Place]()
-    elif callable(target):
-        y, traced = _trace(target, inputs, constants)
-    else:
-        raise TypeError(f"draw: expected a Tensor or a function, got {type(target).__name__}")
-    titles = _unique((keys, _key(leaf)) for keys, leaf in (*_places(names or {}), *traced))
-    entrances = {leaf.node for keys, leaf in traced if len(keys) == 1 and type(leaf) is Tensor}
-    state = {_key(leaf) for keys, leaf in traced if keys[0] in constants}
-
-    outputs = [(k, _through(t.node)) for k, t in _places(y, "output") if type(t) is Tensor and t.node is not None]
-    # An input that is handed back as it came is no result, unless it is all there is.
-    outputs = [(keys, node) for keys, node in outputs if node.op is not None] or outputs
-    if not outputs:
-        raise ValueError("draw: no graph was recorded, the output depends on nothing that needs a gradient")
-
-    dot = _digraph()("minigraph", graph_attr=_GRAPH, node_attr=_NODE, edge_attr=_EDGE)
-    ids: dict[Any, str] = {}
-
-    def add(key: Any, label: str, **style: str) -> str:
-        ids[key] = f"n{len(ids)}"
-        dot.node(ids[key], label, **style)
-        return ids[key]
-
-    nodes = ancestors(node for _, node in outputs)
-    for node in nodes:
-        if node.op is not None and node.args is None:
-            raise RuntimeError(
-                f"draw: a backward pass has freed the graph (at {node.op.name}); draw before backward(), "
-                "or call backward(retain_graph=True)"
-            )
-    nodes = [node for node in nodes if node.op is not identity]
-    arguments = {node: _arguments(node) for node in nodes if node.op is not None}
-    roles = _roles(sources for sources, _ in arguments.values())
-    for node in nodes:
-        if node.op is None:
-            style = _INPUT if node in entrances else _PARAMETER
-            add(node, _label(titles.get(node), describe(node)), **style)
-            continue
-        sources, details = arguments[node]
-        for _, source in sources:
-            if isinstance(source, np.ndarray) and id(source) not in ids:
-                title = titles.get(id(source))
-                text = describe(source) if title is not None else f"{roles[id(source)]}constant {describe(source)}"
-                if id(source) in state:
-                    add(id(source), _label(title, text), **_STATE)
-                else:
-                    add(id(source), _label(None, title, text), **_CONSTANT)
-        name = add(node, _label(node.op.name, titles.get(node), details, describe(node)))
-        for _, source in sources:
-            if isinstance(source, Node):
-                straight = {} if source.op is None and source not in entrances else _STRAIGHT
-                dot.edge(ids[source], name, **straight)
-            else:
-                dot.edge(ids[id(source)], name, style="dashed")
-    results = _unique((keys, i) for i, (keys, _) in enumerate(outputs))
-    for i, (_, node) in enumerate(outputs):
-        dot.edge(ids[node], add(f"output {i}", _label(results[i]), **_OUTPUT), **_STRAIGHT)
-    return dot
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
+        raise ValueError(f"draw: depth should be a whole number from 1, or None, got {describe(depth)}")
+    if parameters not in _PARAMETERS:
+        raise ValueError(f"draw: parameters should be one of {', '.join(_PARAMETERS)}, got {describe(parameters)}")
+    if isinstance(show, str) or not set(show) <= {*_SHOWN}:
+        raise ValueError(f"draw: show should be a list of some of {', '.join(_SHOWN)}, got {describe(show)}")
+    graph = trace(target, *inputs, names=names, constants=constants, what="draw")
+    shown = view(graph, depth, fold)
+    boxes = len(shown.shown())
+    if boxes > _CROWDED:
+        message = f"draw: the picture has {boxes:,} boxes, which are hard to read{_advice(graph, depth)}"
+        warnings.warn(message, stacklevel=2)
+    return _Picture(shown, parameters, {*show}).dot
 
 
 def save(picture: graphviz.Digraph, path: str | Path) -> list[Path]:
@@ -260,151 +229,199 @@ def _digraph() -> type[graphviz.Digraph]:
     return Picture
 
 
-# ---------------------------------------------------------------- what there is to draw
+# ---------------------------------------------------------------- from boxes to DOT
 
 
-_Place = tuple[tuple[Any, ...], Any]  # the keys and indices on the way to a leaf, and the leaf
+class _Picture:
+    """The DOT text of a view."""
+
+    def __init__(self, shown: View, parameters: str, show: set[str]):
+        self.view, self.parameters, self.show = shown, parameters, show
+        self.dot = _digraph()("minigraph", graph_attr=_GRAPH, node_attr=_NODE, edge_attr=_EDGE)
+        self.stands_for = shown.representative()
+        visible = [i for i in shown.shown() if parameters == "beside" or not self._is_aside(i)]
+        self.names = {i: f"n{n}" for n, i in enumerate(visible)}
+        self._add_frames(visible)
+        for i in visible:
+            self._add_edges(i)
+
+    def _is_aside(self, i: int) -> bool:
+        """Whether the box is an array that `parameters` may leave out."""
+        box = self.view.boxes[i]
+        return not box.computes and box.members[0].kind in ("parameter", "state", "constant")
+
+    def _add_frames(self, visible: list[int]) -> None:
+        """The boxes, in frames for their scopes and runs. A frame is written where its first box is."""
+        runs: dict[int, Run] = {}
+        for run in self.view.runs:
+            runs.update((self.view.places[run.start + k], run) for k in range(run.period))
+        users: dict[int, list[int]] = {}
+        for i in visible:
+            for edge in self.view.boxes[i].inputs:
+                users.setdefault(edge.source, []).append(i)
+        for i in visible:  # an array that only boxes of one run use is drawn with them
+            found = {id(runs.get(user)): runs.get(user) for user in users.get(i, [])}
+            run_of_all = next(iter(found.values())) if len(found) == 1 else None
+            if run_of_all is not None and not self.view.boxes[i].computes:
+                runs[i] = run_of_all
+        frames: dict[Any, Any] = {}
+        tree: list[Any] = []  # (a box's number, or a frame's list)
+        for i in visible:
+            path: list[Any] = [runs[i]] if i in runs else [*self._scope(i)]
+            children = tree
+            for n in range(len(path)):
+                order = self.view.boxes[i].order
+                key = (id(path[n]),) if isinstance(path[n], Run) else (order, *path[: n + 1])
+                if key not in frames:
+                    name = path[n] if isinstance(path[n], Run) else _named(path[n], order)
+                    frames[key] = (name, [])
+                    children.append(frames[key])
+                children = frames[key][1]
+            children.append(i)
+        self.clusters = 0
+        self._write(self.dot, tree)
+
+    @functools.cached_property
+    def _first_user(self) -> dict[int, int]:
+        """For each array that stands aside the first box that uses it."""
+        found: dict[int, int] = {}
+        for i in sorted(self.names):
+            for edge in self.view.boxes[i].inputs:
+                if self._is_aside(edge.source):
+                    found.setdefault(edge.source, i)
+        return found
+
+    def _scope(self, i: int) -> Scope:
+        """The frames around a box; a frame around one operation alone would say nothing."""
+        scope = self.view.boxes[i].scope
+        order = self.view.boxes[i].order
+        for n in range(len(scope), 0, -1):
+            if self._operations.get((order, scope[:n]), 0) > 1:
+                return scope[:n]
+        return ()
+
+    @functools.cached_property
+    def _operations(self) -> dict[Any, int]:
+        found: dict[Any, int] = {}
+        for box in self.view.boxes:
+            for n in range(1, len(box.scope) + 1):
+                key = box.order, box.scope[:n]
+                found[key] = found.get(key, 0) + box.computes
+        return found
+
+    def _write(self, dot: graphviz.Digraph, items: list[Any]) -> None:
+        for item in items:
+            if isinstance(item, int):
+                label, style = self._box(item)
+                dot.node(self.names[item], label, **style)
+                beside = [self.names[j] for j in items if isinstance(j, int) and self._first_user.get(j) == item]
+                if beside:
+                    dot.body.append(f"\t{{rank=same {' '.join([*beside, self.names[item]])}}}\n")
+                continue
+            what, inside = item
+            self.clusters += 1
+            with dot.subgraph(name=f"cluster{self.clusters}") as frame:
+                label = f"{self._run_name(what)} \u00d7 {what.times}" if isinstance(what, Run) else what
+                frame.attr(label=_escape(label), **(_RUN if isinstance(what, Run) else _CLUSTER))
+                self._write(frame, inside)
+
+    def _run_name(self, run: Run) -> str:
+        """What is repeated: the scope of a period, without its number, or so many operations."""
+        boxes = [self.view.boxes[self.view.places[run.start + k]] for k in range(run.period)]
+        names = [box.title or (box.scope[-1] if box.scope else "") for box in boxes]
+        if len(set(names)) == 1 and names[0]:
+            return re.sub(r"[ .]?\d+$", "", names[0])
+        return f"{run.period} boxes" if run.period > 1 else "1 box"
+
+    def _box(self, i: int) -> tuple[str, dict[str, str]]:
+        box = self.view.boxes[i]
+        if box.is_group:
+            return self._group(box)
+        v = box.members[0]
+        style = dict(_STYLES[v.kind])
+        if v.order and v.kind == "operation":
+            style |= _BACKWARD[min(v.order, len(_BACKWARD)) - 1]
+        if v.kind == "output":
+            single = {"peripheries": "2"} if v.shape == () and v.dtype.kind == "f" and not v.order else {}
+            return _label(v.title), style | single
+        if v.kind != "operation":
+            return _label(v.title, *([f"{v.note} {describe(v)}"] if v.note else [describe(v)])), style
+        lines = [v.name, v.note]
+        if self.parameters == "label":
+            lines += [self._beside(e.source) for e in box.inputs if self._is_aside(e.source)]
+        lines += [describe(v)] if "shape" in self.show else []
+        lines += [quantity(v.flops, "FLOP")] if "flops" in self.show and v.flops else []
+        lines += [f"{quantity(v.saved, 'B')} saved"] if "saved" in self.show and v.saved else []
+        where = _where(v)
+        if where:
+            style["tooltip"] = _escape(where)
+            lines += [where.partition(":")[0]] if "line" in self.show else []
+        return _label(v.title, *lines), style
+
+    def _beside(self, i: int) -> str:
+        v = self.view.boxes[i].members[0]
+        return f"{v.title or v.note} {describe(v)}"
+
+    def _group(self, box: Box) -> tuple[str, dict[str, str]]:
+        operations = [v for v in box.members if v.kind == "operation"]
+        inside = {v.index for v in box.members}
+        used = {e.source for other in self.view.boxes for v in other.members for e in v.inputs if v.index not in inside}
+        last = [v for v in operations if v.index in used] or operations
+        lines = [describe(last[-1])]
+        results = sum(v.kind == "output" for v in box.members)
+        size, flops, saved = (box.total(what) for what in ("size", "flops", "saved"))
+        lines.append(f"{len(operations)} operation{'s' * (len(operations) > 1)}")
+        lines += [f"{quantity(size, 'parameter')}s"] if size else []
+        lines += [quantity(flops, "FLOP")] if flops else []
+        lines += [f"{quantity(saved, 'B')} saved"] if saved else []
+        lines += [f"{results} result{'s' * (results > 1)}"] if results else []
+        style = _STYLES["operation"] | (_BACKWARD[min(box.order, len(_BACKWARD)) - 1] if box.order else {}) | _GROUP
+        where = _where(operations[0])
+        style |= {"tooltip": _escape(where)} if where else {}
+        return _label(_named(box.title or "", box.order), *lines), style
+
+    def _add_edges(self, i: int) -> None:
+        for edge in self.view.boxes[i].inputs:
+            source = self.stands_for.get(edge.source, edge.source)
+            if source not in self.names:
+                continue
+            from_box = self.view.boxes[source]
+            straight = _STRAIGHT if from_box.computes or from_box.members[0].kind == "input" else {}
+            style = dict(straight) if edge.gradient else {"style": "dashed"}
+            if source >= i:  # from one period of a run to the next
+                style |= {"constraint": "false", "style": "dotted"}
+            self.dot.edge(self.names[source], self.names[i], **style)
 
 
-def _trace(f: Callable[..., Any], inputs: tuple[Any, ...], constants: Sequence[str]) -> tuple[Any, list[_Place]]:
-    """The result of `f` on Tensors in place of the floating arrays of `inputs`, and all its inputs by their places."""
-    name = getattr(f, "__name__", type(f).__name__)
-    try:
-        bound = inspect.signature(f).bind(*inputs)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"draw: the inputs do not fit {name}: {error}") from None
-    for constant in constants:
-        if constant not in bound.signature.parameters and constant != "state":
-            raise ValueError(f"draw: {name} has no argument {constant!r}, which constants names")
-    places = [
-        (keys, _untraced(leaf) if keys[0] in constants else _traced(leaf)) for keys, leaf in _places(bound.arguments)
-    ]
-    bound.arguments.update(tree.unflatten(bound.arguments, [leaf for _, leaf in places]))
-    with mode(RECORD):
-        return f(*bound.args), places
+def _named(scope: str, order: int) -> str:
+    """A scope, or what the backward pass does there."""
+    return scope + (", backward" if order == 1 else f", backward {order}" if order else "")
 
 
-def _traced(leaf: Any) -> Any:
-    """A fresh leaf for a floating array or Tensor, without the graph behind it; anything else as it is."""
-    data = value(leaf)
-    return Tensor(data, requires_grad=True) if tree.is_array(data) and data.dtype.kind == "f" else leaf
+def quantity(n: int, unit: str) -> str:
+    """1234567 -> "1.23 M<unit>", with decimal prefixes."""
+    for factor, prefix in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if n >= factor:
+            return f"{n / factor:.3g} {prefix}{unit}" if len(unit) <= 4 else f"{n / factor:.3g} {prefix} {unit}"
+    return f"{n} {unit}"
 
 
-def _untraced(leaf: Any) -> Any:
-    return leaf.detach() if type(leaf) is Tensor else leaf
+def _advice(graph: Graph, depth: int | None) -> str:
+    """How to draw fewer boxes."""
+    depths = {len(v.scope) for v in graph.operations}
+    counts = {d: len(view(graph, d).shown()) for d in range(1, max(depths) + 1) if depth is None or d < depth}
+    few = [(d, n) for d, n in counts.items() if n <= _CROWDED]
+    if few:
+        return f"; with depth={few[-1][0]} there are {few[-1][1]}"
+    return "; name parts of the function by mg.scope, and draw it with depth=1"
 
 
-def _places(tree: Any, *keys: Any) -> Iterator[_Place]:
-    """The leaves in the order of `tree.items`, with their keys one by one, which tell `a.b` from `a`, `b`."""
-    if isinstance(tree, dict):
-        children: Any = tree.items()
-    elif isinstance(tree, (list, tuple)):
-        children = enumerate(tree)
-    else:
-        if tree is not None:
-            yield keys, tree
-        return
-    for key, child in children:
-        yield from _places(child, *keys, key)
-
-
-def _unique(places: Iterable[_Place]) -> dict[Any, str]:
-    """A name for each thing, no two the same: the path of its place, or the paths of all its places."""
-    named = [(".".join(str(key) or "''" for key in keys), keys, thing) for keys, thing in dict.fromkeys(places)]
-    readings: dict[str, set[Any]] = {}
-    for path, keys, _ in named:
-        readings.setdefault(path, set()).add(keys)
-    names: dict[Any, str] = {}
-    taken: Counter[str] = Counter()
-    for path, keys, thing in named:
-        if len(readings[path]) > 1:
-            path = str(keys[0]) + "".join(f"[{key!r}]" for key in keys[1:])
-        name = first = _line(path)
-        while taken[name]:  # by an argument and a member of `names`, or by a path that is cut in the same way
-            taken[first] += 1
-            name = f"{first} ({taken[first]})"
-        taken[name] += 1
-        names[thing] = f"{names[thing]}, {name}" if thing in names else name
-    return names
-
-
-def _key(leaf: Any) -> Any:
-    """What a Tensor or array is known by among a node's parents and arguments."""
-    if type(leaf) is Tensor:
-        return leaf.node if leaf.node is not None else id(leaf._array)
-    return id(leaf)
-
-
-def _through(node: Node) -> Node:
-    """The node that `node` hands on as it is. Transforms put an identity between each input and its uses."""
-    while node.op is identity and node.parents:
-        node = node.parents[0]
-    return node
-
-
-def _roles(uses: Iterable[list[tuple[str, Any]]]) -> dict[int, str]:
-    """What the operations that use it call each constant array, such as "q: "; "" where they differ."""
-    roles: dict[int, str] = {}
-    for sources in uses:
-        for name, source in sources:
-            role = f"{name}: " if name else ""
-            if isinstance(source, np.ndarray) and roles.setdefault(id(source), role) != role:
-                roles[id(source)] = ""
-    return roles
-
-
-def _arguments(node: Node) -> tuple[list[tuple[str, Any]], str]:
-    """What has an edge to the node, and its other arguments as a text.
-
-    The former are parent nodes and constant arrays, in order, each with what the operation calls it.
-    """
-    assert node.op is not None
-    sources: list[tuple[str, Any]] = []
-    other: dict[str, Any] = {}
-    forward, names = node.op.forward, node.op.parameters
-    for i, (argument, parent) in enumerate(zip(node.args, node.parents, strict=True)):
-        name = names[i] if i < len(names) else ""
-        role = name if names != _OPERANDS else ""
-        if parent is not None:
-            sources.append((role, _through(parent)))
-        elif isinstance(argument, np.ndarray) and argument.ndim:
-            sources.append((role, argument))
-        else:
-            other[name or str(i)] = argument
-    # Arrays among the keyword arguments are not shown: they were computed before the forward, as in batch_norm.
-    other.update((k, v) for k, v in (node.kwargs or {}).items() if k != "saved" and not tree.is_array(v))
-    defaults = dict(zip(reversed(names), reversed(forward.__defaults__ or ()), strict=False))
-    defaults.update(forward.__kwdefaults__ or {})
-    texts = {k: _one(v) if k in _WINDOW else _short(v) for k, v in other.items() if v != defaults.get(k)}
-    return sources, ", ".join(f"{k}={text}" for k, text in texts.items())
-
-
-def _one(value: Any) -> str:
-    """2 for (2, 2) and ((2, 2), (2, 2)); other values in full."""
-    entries = {_short(v) for v in tree.leaves(value)}
-    return entries.pop() if len(entries) == 1 else _short(value)
-
-
-def _short(value: Any) -> str:
-    """An argument's value in a few characters, without addresses and without the entries of an array."""
-    if tree.is_array(value) and not value.ndim:
-        value = value.item()
-    if isinstance(value, float):
-        text = f"{value:g}"
-    elif isinstance(value, (tuple, list)):
-        text = f"({', '.join(map(_short, value))}{',' * (len(value) == 1)})"
-    elif isinstance(value, slice):
-        parts = ["" if v is None else str(v) for v in (value.start, value.stop, value.step)]
-        text = ":".join(parts if value.step is not None else parts[:2])
-    elif value is ...:
-        text = "..."
-    elif value is None or isinstance(value, (bool, int, str, np.dtype)):
-        text = str(value)
-    elif isinstance(value, np.ndarray):
-        text = describe(value)
-    else:
-        text = getattr(value, "__name__", type(value).__name__)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+def _where(v: Vertex) -> str:
+    """`airnet.py, line 98, in block: h = mg.silu(...)`; "" where it is not known."""
+    if v.call is None:
+        return ""
+    file, line, function, text = v.call
+    return f"{os.path.basename(file)}, line {line}, in {function}" + (f": {text}" if text else "")
 
 
 def _label(title: str | None, *lines: str | None) -> str:
@@ -417,11 +434,4 @@ def _label(title: str | None, *lines: str | None) -> str:
 def _escape(text: str) -> str:
     import html  # its table of entities takes a while to load
 
-    return html.escape(_line(text)).replace("\\", "\\\\")  # Graphviz puts the node's id in place of \N
-
-
-def _line(text: str) -> str:
-    """`text` as one line that can be seen: quoted where it is not, cut in the middle where it is too long."""
-    text = text if text.isprintable() and text.strip() else repr(text)  # control characters are not XML
-    half = _WIDEST // 2 - 2
-    return text if len(text) <= _WIDEST else f"{text[:half]}...{text[-half:]}"
+    return html.escape(one_line(text)).replace("\\", "\\\\")  # Graphviz puts the node's id in place of \N

@@ -9,6 +9,7 @@ import numpy as np
 from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
+from ..watch import derived
 from .elementwise import as_array, astype, exp, where
 from .reduce import mean, sum
 from .shape import Axis, axes_of
@@ -65,15 +66,17 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: floa
         raise ValueError(f"cross_entropy: label_smoothing should be in [0, 1], got {label_smoothing}")
     if given.dtype.kind in "iu":
         q: Any = widened(one_hot(given, shape, x.dtype))
+        how = "one-hot"
     elif given.dtype.kind == "f" and given.shape == shape:
         q = widened(as_array(labels))
+        how = ""
     else:
         raise ValueError(
             f"cross_entropy: labels should be ({shape[0]},) integers or {shape} floats, got {given.dtype} {given.shape}"
         )
     if label_smoothing:
         q = (1 - label_smoothing) * q + label_smoothing / shape[1]
-    return _cross_entropy(x, q)
+    return _cross_entropy(x, derived(q, labels, how))
 
 
 @primitive
