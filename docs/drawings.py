@@ -38,4 +38,6 @@ def graphs():
 if __name__ == "__main__":
     HERE.mkdir(exist_ok=True)
     for name, graph in graphs().items():
-        save(graph, HERE / name)
+        for path in save(graph, HERE / name):
+            if path.suffix == ".dot":
+                path.unlink()

@@ -3,11 +3,13 @@
 A page's Python blocks run in order, in one namespace, in an empty directory.
 """
 
+import html
 import importlib
 import re
 import runpy
 from collections import Counter
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -89,8 +91,10 @@ def test_the_reference_has_every_operation():
 
 def test_the_drawings_are_of_the_code_as_it_stands():
     for name, graph in runpy.run_path(str(ROOT / "docs" / "drawings.py"))["graphs"]().items():
-        drawn = re.findall(r"<text[^>]*>([^<]+)</text>", (ROOT / "docs" / "drawings" / f"{name}.svg").read_text())
-        assert drawn and Counter(drawn) == Counter(re.findall(r">([^<>]+)</", graph.source))
+        svg = ElementTree.parse(ROOT / "docs" / "drawings" / f"{name}.svg")
+        drawn = Counter(element.text for element in svg.iter("{http://www.w3.org/2000/svg}text"))
+        frames = re.findall(r'^\t+color=.* label="?([^"=]*)"? ', graph.source, re.MULTILINE)
+        assert drawn == Counter(map(html.unescape, re.findall(r">([^<>]+)</", graph.source))) + Counter(frames)
 
 
 def test_the_evenings_reading_is_as_long_as_the_readme_says():

@@ -310,13 +310,16 @@ class _Picture:
         return found
 
     def _write(self, dot: graphviz.Digraph, items: list[Any]) -> None:
+        beside: dict[int, list[str]] = {}  # the arrays that stand beside the first box that uses them, if it is here
+        for item in items:
+            if isinstance(item, int) and item in self._first_user:
+                beside.setdefault(self._first_user[item], []).append(self.names[item])
         for item in items:
             if isinstance(item, int):
                 label, style = self._box(item)
                 dot.node(self.names[item], label, **style)
-                beside = [self.names[j] for j in items if isinstance(j, int) and self._first_user.get(j) == item]
-                if beside:
-                    dot.body.append(f"\t{{rank=same {' '.join([*beside, self.names[item]])}}}\n")
+                if item in beside:
+                    dot.body.append(f"\t{{rank=same {' '.join([*beside[item], self.names[item]])}}}\n")
                 continue
             what, inside = item
             self.clusters += 1

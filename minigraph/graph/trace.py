@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -389,23 +389,20 @@ class _Scopes:
 
     def _by_parameters(self) -> dict[int, Scope]:
         paths = self._paths()
+        forward = [v for v in self.vertices if v.kind == "operation" and v.of is None]
         scopes: dict[int, Scope] = {}
-        inside: dict[Scope, set[CodeType]] = {}  # the functions that have made the operations of a scope
-        for v in self.vertices:
-            if v.kind != "operation" or v.of is not None:
-                continue
+        inside: set[tuple[Scope, Any]] = set()  # the scopes, with the functions that have made operations of theirs
+        for v in forward:
             own = [paths[e.source] for e in v.inputs if e.source in paths]
-            code = self.codes.get(v.index)
             if own:
-                scope = _common(own)
-            else:
-                before = max((e.source for e in v.inputs if e.source in scopes), default=None)
-                scope = scopes[before] if before is not None else ()
-                while scope and code not in inside[scope]:
+                scopes[v.index] = scope = _common(own)
+                inside.update((scope[:n], self.codes.get(v.index)) for n in range(1, len(scope) + 1))
+        for v in forward:  # the others come after an operand, in the innermost scope that their function is in
+            if v.index not in scopes:
+                scope = scopes[max(found)] if (found := [e.source for e in v.inputs if e.source in scopes]) else ()
+                while scope and (scope, self.codes.get(v.index)) not in inside:
                     scope = scope[:-1]
-            scopes[v.index] = scope
-            for n in range(1, len(scope) + 1):
-                inside.setdefault(scope[:n], set()).add(code)  # type: ignore[arg-type]
+                scopes[v.index] = scope
         return scopes
 
     def _paths(self) -> dict[int, Scope]:

@@ -383,8 +383,8 @@ def test_a_long_chain_is_drawn_without_recursion():
     for _ in range(100_000):
         y = -y
     with pytest.warns(UserWarning, match="the picture has 100,002 boxes.*name parts of the function by mg.scope"):
-        assert len(draw(y, fold=False).body) == 2 * 100_000 + 3
-    assert len(nodes(draw(y))) == 3
+        assert len(draw(y, fold=False).body) == 2 * 100_000 + 4
+    assert len(nodes(draw(y))) == 4  # the first step takes the input, the others the step before
 
 
 def test_a_freed_graph_is_refused():
