@@ -347,22 +347,26 @@ class _Builder:
         return f"gradient of {found.pop()}" if len(found) == 1 else None
 
     def _count_saved(self) -> None:
-        """Count each array that is kept with the first operation that keeps it. Leaves and constants live anyway."""
-        outside = {id(_owner(value(leaf))) for _, leaf in (*self.traced, *self.named) if tree.is_array(value(leaf))}
-        made = {id(_owner(node.y)): node for node in self.nodes if node.op is not None and node.y is not None}
-        seen = set(outside)
+        """Count each array that is kept with the first operation that keeps it. Leaves and constants live anyway.
+
+        An array is told by the memory that it is a view of. That may be larger, since kernels use memory again, so what
+        counts is the largest view.
+        """
+        seen = {id(_owner(value(leaf))) for _, leaf in (*self.traced, *self.named) if tree.is_array(value(leaf))}
+        keepers: dict[int, Node] = {}
+        sizes: dict[int, int] = {}
         for node in self.nodes:
             if node.op is None:
                 continue
-            kept = [node.y] if node.y is not None else []
+            kept = [node.y, *tree.leaves((node.kwargs or {}).get("saved"))]
             kept += [a for a, parent in zip(node.args, node.parents, strict=True) if parent is not None and parent.op]
-            kept += [a for a in tree.leaves((node.kwargs or {}).get("saved")) if isinstance(a, np.ndarray)]
             for array in kept:
-                owner = _owner(array)
-                if isinstance(owner, np.ndarray) and id(owner) not in seen:
-                    seen.add(id(owner))
-                    by = made.get(id(owner), node)
-                    self.graph.vertices[self.ids[by]].saved += owner.nbytes
+                if isinstance(array, np.ndarray) and id(_owner(array)) not in seen:
+                    owner = _owner(array)
+                    keepers.setdefault(id(owner), node)
+                    sizes[id(owner)] = max(sizes.get(id(owner), 0), min(array.nbytes, owner.nbytes))
+        for owner_id, node in keepers.items():
+            self.graph.vertices[self.ids[node]].saved += sizes[owner_id]
 
 
 class _Scopes:

@@ -223,7 +223,10 @@ def _equal(i: int, period: int, boxes: list[Box], places: list[int], at: dict[in
 
 
 def _stretches(equal: list[bool], period: int, begin: int, end: int, boxes: list[Box], places: list[int]) -> list[Run]:
-    """The runs of this period between `begin` and `end`: of groups at least two, of operations at least three."""
+    """The runs of this period between `begin` and `end`.
+
+    Groups and long periods repeat at least twice, a few operations at least three times.
+    """
     found = []
     start = begin
     while start < end - period:
@@ -231,7 +234,7 @@ def _stretches(equal: list[bool], period: int, begin: int, end: int, boxes: list
         while stop < end - period and equal[stop]:
             stop += 1
         times = (stop - start) // period + 1
-        least = 2 if any(boxes[places[start + k]].is_group for k in range(period)) else 3
+        least = 2 if period >= 5 or any(boxes[places[start + k]].is_group for k in range(period)) else 3
         if times >= least:
             found.append(Run(start, period, times))
         start = stop + 1

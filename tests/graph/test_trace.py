@@ -1,6 +1,7 @@
 """`trace`: a function as a plain data structure; `view`: what of it is shown."""
 
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -289,6 +290,7 @@ def test_the_picture_says_what_to_collapse():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"view": "up"}, "view should be one of forward, backward, both, got 'up'"),
         ({"depth": 0}, "depth should be a whole number from 1, or None, got 0"),
         ({"depth": True}, "depth should be"),
         ({"parameters": "no"}, "parameters should be one of beside, label, hidden, got 'no'"),
@@ -313,3 +315,43 @@ def test_where_parameters_are_drawn_and_what_is_said():
     assert "cluster" in beside and "label=conv2" in beside
     collapsed = mg.draw(mg.grad(lambda p: apply(p, state, IMAGES)[0].sum()), params, depth=1).source
     assert "<b>conv2</b>" in collapsed and "<b>conv2, backward</b>" in collapsed and "18.5 k parameters" in collapsed
+
+
+def test_the_way_of_the_gradient():
+    params, state = cnn.init(np.random.default_rng(0))
+
+    def loss(params, state, x, y):
+        return mg.cross_entropy(cnn.apply(params, state, x, train=True)[0], y)
+
+    inputs = params, state, IMAGES, np.array([1, 2])
+    graph = trace(loss, *inputs)
+    backward = mg.draw(loss, *inputs, view="backward").source
+    rules = re.findall(r"<b>(\d+)\. (\w+)</b>", backward)
+    expected = [v.title for v in reversed(graph.operations)]
+    assert [name for _, name in sorted(rules, key=lambda rule: int(rule[0]))] == expected
+    gradients = re.findall("<b>gradient of (.*?)</b>", backward)
+    assert sorted(gradients) == sorted([*(f"params.{path}" for path, _ in mg.tree.items(params)), "x", "output"])
+    frees = {v.title: v.saved for v in graph.operations if v.saved}
+    assert f"frees {frees['cross_entropy']} B" in backward
+
+    both = mg.draw(loss, *inputs, view="both").source
+    number = {name: n for n, name in re.findall(r"(r\d+) \[label=<<b>(\d+\. \w+)</b>", both)}
+    assert f"{number['1. cross_entropy']} -> {number['2. add']}" not in both  # upwards: drawn from the lower rank
+    assert re.search(f"{number['2. add']} -> {number['1. cross_entropy']} .*dir=back", both)
+    assert len(re.findall("arrowhead=none", both)) == len(graph.operations)
+    folded = mg.draw(resnet, resnet50(), np.ones((1, 4, 4, 3), np.float32), view="both", depth=1).source
+    assert len(re.findall(r"<b>\d+\. ", folded)) == len(re.findall("arrowhead=none", folded)) == 11
+
+
+def test_saved_bytes_are_the_same_every_time():
+    params, state = airnet.init(np.random.default_rng(0), widths=(8, 8, 8))
+
+    def loss(params):
+        return airnet.apply(params, state, IMAGES, train=True)[0].sum()
+
+    for _ in range(2):  # kernels use memory again, whose blocks are larger than the arrays in them
+        mg.grad(loss)(params)
+    counts = {tuple(v.saved for v in trace(loss, params).operations) for _ in range(3)}
+    assert len(counts) == 1
+    first = trace(loss, params).operations[1]
+    assert (first.title, first.saved) == ("silu", 2 * (2 * 31 * 31 * 24 * 4))  # its input, and what it saves
