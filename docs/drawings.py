@@ -10,7 +10,7 @@ import numpy as np
 
 import minigraph as mg
 from minigraph.graph.draw import save
-from models import cnn
+from models import airnet, cnn
 
 HERE = Path(__file__).parent / "drawings"
 
@@ -23,15 +23,34 @@ def loss(params, x, labels):
 apply = functools.partial(cnn.apply, train=True)
 
 
+def recurrence(p, x):
+    h = np.zeros((2, 4))
+    for t in range(x.shape[1]):
+        h = mg.tanh(x[:, t] @ p["w"] + h @ p["u"])
+    return h.sum()
+
+
+def slope(x):
+    return mg.sum(mg.grad(lambda x: mg.sum(mg.tanh(x) * x))(x))
+
+
 def graphs():
     """The drawings by name."""
     x = mg.Tensor([1.0, 2.0], requires_grad=True)
     w = mg.Tensor([3.0, -1.0], requires_grad=True)
     params, _ = cnn.init(np.random.default_rng(0))
     images, labels = np.zeros((128, 32, 32, 3), np.float32), np.zeros(128, int)
+    few = images[:2], labels[:2]
+    weights, state = airnet.init(np.random.default_rng(0))
+    cell = {"w": np.ones((3, 4)), "u": np.ones((4, 4))}
     return {
         "tape": mg.draw(mg.tanh(x * w).sum(), names={"x": x, "w": w}),
         "cnn": mg.draw(loss, params, images, labels),
+        "airnet": mg.draw(functools.partial(airnet.apply, train=True), weights, state, images[:2], depth=1),
+        "recurrence": mg.draw(recurrence, cell, np.ones((2, 600, 3))),
+        "cnn-both": mg.draw(loss, params, *few, view="both"),
+        "cnn-gradient": mg.draw(mg.grad(loss), params, *few, depth=1),
+        "second-derivative": mg.draw(mg.grad(slope), np.ones(3)),
     }
 
 

@@ -57,7 +57,8 @@ class Vertex:
         scope: the names of the groups that it lies in, the outermost first.
         order: 0 for the forward pass, 1 for what the rules of its backward pass compute, 2 for the backward pass of
             that. An array that goes in has the order of the first operation that uses it.
-        of: the operation whose rule has made this one, or None.
+        of: the operation whose rule has made this one; None in the forward pass, and where that operation is not part
+            of the graph.
         call: the file, line and function of the call, and its text; None for arrays.
         saved: the bytes that are kept for the backward pass because of this operation alone. They are counted once,
             with the first operation that keeps them. Arrays that come in from outside do not count.
@@ -387,13 +388,13 @@ class _Scopes:
         for index, scope in scopes.items():
             self.vertices[index].scope = scope
         for v in self.vertices:  # what a rule computes lies where the operation lies
-            if v.of is not None:
-                v.scope = self.vertices[v.of].scope
+            if v.order and v.kind == "operation":
+                v.scope = () if v.of is None else self.vertices[v.of].scope
         self._place_arrays()
 
     def _by_parameters(self) -> dict[int, Scope]:
         paths = self._paths()
-        forward = [v for v in self.vertices if v.kind == "operation" and v.of is None]
+        forward = [v for v in self.vertices if v.kind == "operation" and not v.order]
         scopes: dict[int, Scope] = {}
         inside: set[tuple[Scope, Any]] = set()  # the scopes, with the functions that have made operations of theirs
         for v in forward:
@@ -430,7 +431,7 @@ class _Scopes:
             if node in self.b.ids:
                 names = [name_of(id(f), f.f_code.co_name.strip("<>")) for f in frames[1:]]
                 scopes[self.b.ids[node]] = tuple(names)
-        forward = [v.index for v in self.vertices if v.kind == "operation" and v.of is None]
+        forward = [v.index for v in self.vertices if v.kind == "operation" and not v.order]
         around = _common([scopes.get(i, ()) for i in forward])  # a function that makes everything is no part
         return {i: scope[len(around) :] for i, scope in scopes.items()}
 
