@@ -1,36 +1,17 @@
-"""`trace`: a function as a plain data structure; `view`: what of it is shown."""
+"""`trace`: a function as a plain data structure."""
 
-import functools
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 import minigraph as mg
 from minigraph.graph.trace import trace
-from minigraph.graph.view import view
-from models import airnet, cnn
-
-ROOT = Path(__file__).parent.parent.parent
-IMAGES = np.ones((2, 32, 32, 3), np.float32)
+from models import airnet
+from tests.graph.nets import IMAGES, traced_airnet
 
 
 def scopes(graph):
     """[(operation, scope)]"""
     return [(v.title, ".".join(v.scope)) for v in graph.operations]
-
-
-def traced_airnet(train=True):
-    params, state = airnet.init(np.random.default_rng(0), widths=(8, 8, 8))
-    return trace(functools.partial(airnet.apply, train=train), params, state, IMAGES)
-
-
-def titles(graph, depth=None, fold=None):
-    shown = view(graph, depth, fold)
-    return [shown.boxes[i].title or shown.boxes[i].members[0].title for i in shown.shown()]
 
 
 # ---------------------------------------------------------------- what a vertex says
@@ -153,195 +134,6 @@ def test_calls_are_scopes_where_nothing_else_is():
         ("matmul", "step"), ("tanh", "step"), ("matmul", "step 2"), ("tanh", "step 2"), ("sum", ""),
     ]  # fmt: skip
     assert {s for _, s in scopes(trace(lambda w, h: step(w, h), np.ones((2, 2)), np.ones((1, 2))))} == {""}
-
-
-def test_what_scope_refuses():
-    with pytest.raises(TypeError, match="scope: expected a name, got 3"):
-        mg.scope(3)
-    with pytest.raises(ValueError, match="scope: expected a name, got an empty string"):
-        mg.scope("")
-
-
-# ---------------------------------------------------------------- collapsed and folded
-
-
-def test_airnet_at_depth_one_is_at_most_twelve_boxes():
-    for train in (True, False):
-        found = titles(traced_airnet(train), depth=1)
-        blocks = ["whiten", "block1", "block2", "block3"]
-        assert found == ["params.head", "x", *blocks, "max", "matmul", "multiply", "output.0"]
-
-
-def test_a_collapsed_scope_has_the_sums_of_its_members():
-    graph = traced_airnet()
-    boxes = {box.title: box for box in view(graph, 1).boxes}
-    inside = [v for v in graph.vertices if v.scope[:1] == ("block2",)]
-    assert boxes["block2"].total("size") == 2 * 9 * 8 * 8 + 2 * 8
-    assert boxes["block2"].total("flops") == sum(v.flops for v in inside) > 0
-    assert boxes["block2"].total("saved") == sum(v.saved for v in inside) > 0
-    assert [boxes["block2"].inputs[0].source] == [view(graph, 1).boxes.index(boxes["block1"])]
-
-
-def residual(p, x):
-    h = mg.relu(mg.conv2d(x, p["a"]))
-    h = mg.conv2d(mg.relu(mg.conv2d(h, p["b"], padding=1)), p["c"])
-    return mg.relu((mg.conv2d(x, p["shortcut"]) if "shortcut" in p else x) + h)
-
-
-def resnet(params, x):
-    h = mg.conv2d(x, params["stem"], padding=1)
-    for stage in params["stages"]:
-        for p in stage:
-            h = residual(p, h)
-    return h.mean((1, 2)) @ params["head"]
-
-
-def resnet50():
-    """The parameters of 16 blocks of three convolutions, with few channels."""
-    stages, before = [], 4
-    for n, k in ((3, 4), (4, 8), (6, 16), (3, 32)):
-        stages.append([])
-        for _ in range(n):
-            shapes = {"a": (1, 1, before, k), "b": (3, 3, k, k), "c": (1, 1, k, 2 * k)}
-            shapes |= {"shortcut": (1, 1, before, 2 * k)} if before != 2 * k else {}
-            before = 2 * k
-            stages[-1].append({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
-    return {"stem": np.zeros((3, 3, 3, 4), np.float32), "stages": stages, "head": np.zeros((before, 10), np.float32)}
-
-
-def test_equal_blocks_of_a_deep_net_fold():
-    graph = trace(resnet, resnet50(), np.ones((1, 4, 4, 3), np.float32))
-    shown = view(graph, 1)
-    runs = [([shown.boxes[shown.places[r.start + k]].title for k in range(r.period)], r.times) for r in shown.runs]
-    assert runs == [
-        (["stages.0.1"], 2), (["stages.1.1"], 3), (["stages.2.1"], 5), (["stages.3.1"], 2)
-    ]  # fmt: skip
-    assert len(shown.shown()) < 20
-
-
-@pytest.mark.parametrize("per_line", [True, False])
-def test_a_thousand_steps_of_a_recurrence_fold(per_line):
-    def f(p, x):
-        h = np.zeros((2, 4))
-        for t in range(x.shape[1]):
-            if per_line:
-                h = mg.tanh(x[:, t] @ p["w"] + h @ p["u"])
-            else:
-                a = x[:, t] @ p["w"]
-                b = h @ p["u"]
-                h = mg.tanh(a + b)
-        return h.sum()
-
-    graph = trace(f, {"w": np.ones((3, 4)), "u": np.ones((4, 4))}, np.ones((2, 1000, 3)))
-    (run,) = view(graph).runs
-    assert run.period == 5 and run.times >= 998
-    assert len(view(graph).shown()) < 25 < 5000 < len(view(graph, fold=False).shown())
-
-
-def test_what_is_not_equal_is_not_folded():
-    def f(x):
-        for i in range(60):
-            x = mg.sin(x) if i % 7 else mg.cos(x)
-            x = x * i
-        return x
-
-    def different(x, y):
-        for i in range(60):  # every second step takes another operand
-            x = mg.maximum(x, y if i % 2 else x[::-1] * 1.0)
-        return x
-
-    assert view(trace(f, np.ones(3))).runs == []  # the factors differ
-    (run,) = view(trace(different, np.ones(3), np.ones(3)), fold=True).runs
-    assert run.period == 4 and run.times in (29, 30)
-
-
-def test_a_graph_does_not_depend_on_the_seed_of_hashes():
-    code = (
-        "import numpy as np, minigraph as mg; from tests.graph.test_trace import *;"
-        "print(mg.draw(resnet, resnet50(), np.ones((1, 4, 4, 3), np.float32), depth=1).source);"
-        "p, s = cnn.init(np.random.default_rng(0));"
-        "print(mg.draw(mg.grad(lambda p, s, x: cnn.apply(p, s, x, train=True)[0].sum()), p, s, IMAGES).source)"
-    )
-    sources = {
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, check=True,
-        ).stdout
-        for seed in ("0", "1")
-    }  # fmt: skip
-    assert len(sources) == 1 and len(sources.pop()) > 5000
-
-
-def test_the_picture_says_what_to_collapse():
-    def f(params, x):
-        for p in params["blocks"]:
-            for w in p["w"]:
-                x = mg.sin(x * w)
-        return x
-
-    blocks = [{"w": [np.ones(k) for _ in range(k)]} for k in range(1, 30)]
-
-    def total(params, x):
-        return mg.stack([mg.sum(f({"blocks": [p]}, x[:, : len(p["w"])])) for p in params["blocks"]])
-
-    with pytest.warns(UserWarning, match=r"the picture has 1,\d\d\d boxes, .*; with depth=2 there are 119"):
-        mg.draw(total, {"blocks": blocks}, np.ones((2, 30)), fold=False)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"view": "up"}, "view should be one of forward, backward, both, got 'up'"),
-        ({"depth": 0}, "depth should be a whole number from 1, or None, got 0"),
-        ({"depth": True}, "depth should be"),
-        ({"parameters": "no"}, "parameters should be one of beside, label, hidden, got 'no'"),
-        ({"show": "shape"}, "show should be a list of some of shape, flops, saved, line, got 'shape'"),
-        ({"show": ["size"]}, "show should be"),
-    ],
-)
-def test_options_of_draw_are_checked(options, message):
-    with pytest.raises(ValueError, match=message):
-        mg.draw(mg.sin, np.ones(2), **options)
-
-
-def test_where_parameters_are_drawn_and_what_is_said():
-    params, state = cnn.init(np.random.default_rng(0))
-    apply = functools.partial(cnn.apply, train=True)
-    beside = mg.draw(apply, params, state, IMAGES).source
-    label = mg.draw(apply, params, state, IMAGES, parameters="label", show=["flops", "saved", "line"]).source
-    hidden = mg.draw(apply, params, state, IMAGES, parameters="hidden").source
-    assert "<b>params.conv1.w</b>" in beside and "<b>params.conv1.w</b>" not in label
-    assert "params.conv1.w float32 (3, 3, 3, 32)" in label and "params.conv1.w" not in hidden
-    assert "3.54 MFLOP" in label and "saved" in label and "cnn.py, line" in label
-    assert "cluster" in beside and "label=conv2" in beside
-    collapsed = mg.draw(mg.grad(lambda p: apply(p, state, IMAGES)[0].sum()), params, depth=1).source
-    assert "<b>conv2</b>" in collapsed and "<b>conv2, backward</b>" in collapsed and "18.5 k parameters" in collapsed
-
-
-def test_the_way_of_the_gradient():
-    params, state = cnn.init(np.random.default_rng(0))
-
-    def loss(params, state, x, y):
-        return mg.cross_entropy(cnn.apply(params, state, x, train=True)[0], y)
-
-    inputs = params, state, IMAGES, np.array([1, 2])
-    graph = trace(loss, *inputs)
-    backward = mg.draw(loss, *inputs, view="backward").source
-    rules = re.findall(r"<b>(\d+)\. (\w+)</b>", backward)
-    expected = [v.title for v in reversed(graph.operations)]
-    assert [name for _, name in sorted(rules, key=lambda rule: int(rule[0]))] == expected
-    gradients = re.findall("<b>gradient of (.*?)</b>", backward)
-    assert sorted(gradients) == sorted([*(f"params.{path}" for path, _ in mg.tree.items(params)), "x", "output"])
-    frees = {v.title: v.saved for v in graph.operations if v.saved}
-    assert f"frees {frees['cross_entropy']} B" in backward
-
-    both = mg.draw(loss, *inputs, view="both").source
-    number = {name: n for n, name in re.findall(r"(r\d+) \[label=<<b>(\d+\. \w+)</b>", both)}
-    assert f"{number['1. cross_entropy']} -> {number['2. add']}" not in both  # upwards: drawn from the lower rank
-    assert re.search(f"{number['2. add']} -> {number['1. cross_entropy']} .*dir=back", both)
-    assert len(re.findall("arrowhead=none", both)) == len(graph.operations)
-    folded = mg.draw(resnet, resnet50(), np.ones((1, 4, 4, 3), np.float32), view="both", depth=1).source
-    assert len(re.findall(r"<b>\d+\. ", folded)) == len(re.findall("arrowhead=none", folded)) == 11
 
 
 def test_saved_bytes_are_the_same_every_time():
