@@ -16,18 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-try:
-    import numpy as np
+import numpy as np
 
-    import minigraph as mg
-    import models
-    from minigraph import data, training, tree
-    from minigraph.data import almanac
-    from minigraph.training import Stop, setting
-    from models import ngram, transformer
-except KeyboardInterrupt:  # these imports take a moment
-    print("interrupted", file=sys.stderr)
-    sys.exit(130)
+import minigraph as mg
+import models
+from minigraph import data, training, tree
+from minigraph.data import almanac
+from minigraph.training import Stop, setting
+from models import ngram, transformer
 
 # ------------------------------------------------------------------------------------- config
 
@@ -37,12 +33,12 @@ class Config(training.Recipe):
     """The settings. On one machine, with the same versions, two runs of one config end in the same bits."""
 
     text: str | None = setting(
-        None, "a text in UTF-8", metavar="FILE", shown="an almanac, written by code", may_change=True, path=True
+        None, "a text in UTF-8", metavar="FILE", shown="an almanac, by code", path=True, may_change=True
     )
     epochs: float = setting(7.0, "passes over the text, the last perhaps in part", above=0, below=10**6)
-    batch_size: int = setting(32, "windows of the text in a step", at_least=1)
+    batch_size: int = setting(16, "windows of the text in a step", at_least=1)
     lr: float = setting(3e-3, "the highest learning rate", above=0)
-    length: int = setting(64, "characters of a window, the most that the model sees", at_least=1, below=10**5)
+    length: int = setting(64, "characters in a window, the most that the model sees", at_least=1, below=10**5)
     width: int = setting(64, "numbers that stand for a character", at_least=1, below=10**5)
     heads: int = setting(4, "heads of each attention, which share the width", at_least=1)
     blocks: int = setting(3, "blocks of attention and perceptron", at_least=1, below=1000)
@@ -79,28 +75,23 @@ def train(config: Config, run: training.Run) -> None:
 
     # -------------------------------------------------------------------- model and optimizer
     size = {name: getattr(config, name) for name in ("length", "width", "heads", "blocks")}
-    params = transformer.init(generator(config.seed, 0), characters=len(alphabet), **size)
+    params = transformer.init(np.random.default_rng([config.seed, 0]), characters=len(alphabet), **size)
     opt = config.make_optimizer(params, train_set)
-    rate = config.rate(config.lr, train_set)
 
     # ----------------------------------------------------------------------------------- loop
-    checksum = hashlib.sha256(text.encode()).hexdigest()[:16]  # or a run would go on with another text
+    checksum = hashlib.sha256(text.encode()).hexdigest()[:16]  # a run does not go on with another text
     description = {"name": "transformer", "alphabet": alphabet, "text": checksum}
     now = run.start(config, params, {}, opt.init(params), model=description, dataset=name)
     parameters = sum(leaf.size for leaf in tree.leaves(params))
-    print(
-        f"transformer, {parameters:,} parameters; {name}: {len(kept):,} characters to train on, {len(held_out):,} to "
-        f"validate; results in {run.directory}",
-        flush=True,
-    )
+    print(f"transformer, {parameters:,} parameters; {name}: {len(kept):,} characters to train on, {len(held_out):,} to "
+          f"validate; results in {run.directory}", flush=True)  # fmt: skip
 
     def loss_fn(params: Any, x: Any, y: Any) -> Any:
         return mg.cross_entropy(transformer.apply(params, x), y)
 
     if config.draw:
-        models.draw(run.directory / "graph", loss_fn, params, *next(iter(val_set)), depth=1)
-    threads = mg.parallel.Threads(config.threads)
-    parts = {"executor": threads, "microbatch": config.microbatch}
+        models.draw(run.directory / "graph", loss_fn, params, *next(iter(val_set)), depth=2)
+    parts = {"executor": mg.parallel.Threads(config.threads), "microbatch": config.microbatch}
     value_and_grad = mg.parallel.value_and_grad(loss_fn, **parts)
     with np.errstate(all="ignore"):  # the run checks the losses
         for batches in run.epochs(train_set, config.epochs):
@@ -110,49 +101,38 @@ def train(config: Config, run: training.Run) -> None:
                 run.note(len(y), loss=loss)
             apply = partial(transformer.apply, now.params)
             losses = [len(y) * float(mg.cross_entropy(mg.parallel.map(apply, x, **parts), y)) for x, y in val_set]
-            run.end_epoch(val_loss=sum(losses) / val_set.examples_in(len(val_set)), lr=rate(now.step - 1))
+            run.end_epoch(val_loss=sum(losses) / val_set.examples_in(len(val_set)), lr=opt.lr(now.step - 1))
 
     # --------------------------------------------------------------------------------- report
-    losses = {**yardsticks, "transformer": now.history[-1]["val_loss"]}
-    seconds = sum(row["seconds"] for row in now.history)
+    val_losses = {**yardsticks, "transformer": now.history[-1]["val_loss"]}
+    seconds = sum(row["seconds"] for row in now.history)  # of the training steps: without validation
     written = write(now.params, alphabet, text[-len(held_out) :][: config.length // 4], config)
-    summary = {
-        "dataset": name,
-        "parameters": parameters,
-        "epochs": config.epochs,
-        "seed": config.seed,
-        "train_seconds": round(seconds, 2),  # of the training steps: without validation
-        "examples_per_second": round(train_set.examples_in(now.step) / seconds),
-        "val_losses": losses,
-        "sample": written,
-        "minigraph_version": mg.__version__,
-    }
-    run.write("summary.json", summary)
-    title = f"transformer on {name}: {losses['transformer']:.3f} nats a character"
+    run.write("summary.json", {
+        "dataset": name, "parameters": parameters, "epochs": config.epochs, "seed": config.seed,
+        "train_seconds": round(seconds, 2), "examples_per_second": round(train_set.examples_in(now.step) / seconds),
+        "val_losses": val_losses, "sample": written, "minigraph_version": mg.__version__,
+    })  # fmt: skip
+    title = f"transformer on {name}: {val_losses['transformer']:.3f} nats a character"
     training.plots.curves(run.directory / "curves.png", now.history, title=title, beside=yardsticks)
     print(f"{'-' * 100}\n{written}\n{'-' * 100}")
-    found = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+    found = ", ".join(f"{name} {loss:.3f}" for name, loss in val_losses.items())
     print(f"validation loss in nats a character: {found}; {seconds:.0f} s of training; results in {run.directory}")
 
 
 # ---------------------------------------------------------------------------------- the pieces
 
 
-def generator(seed: int, *key: int) -> np.random.Generator:
-    """Random numbers of their own for each key: (0,) the parameters, (1,) the sample."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-
-
 def write(params: Any, alphabet: str, text: str, config: Config) -> str:
     """`text` and what the model writes after it."""
-    prompt = data.encode(text, alphabet)
-    codes = transformer.sample(params, prompt, config.sample, generator(config.seed, 1), config.temperature)
-    return data.decode(codes, alphabet)
+    prompt, rng = data.encode(text, alphabet), np.random.default_rng([config.seed, 1])
+    return data.decode(transformer.sample(params, prompt, config.sample, rng, config.temperature), alphabet)
 
 
 def go_on(config: Config, run: str, text: str) -> None:
     """What the model of a run writes after a text."""
     saved = training.Checkpoint.load(Path(run) / "checkpoint.safetensors")
+    if saved.model.get("name") != "transformer" or not text:
+        raise Stop(f"--go-on takes a run of this script and a text of one character or more, got {run} and {text!r}")
     print(write(saved.params, saved.model["alphabet"], text, config))
 
 

@@ -74,22 +74,28 @@ def apply(params: Params, x: Any) -> Any:
 
 
 def block(p: Params, h: Any) -> Any:
-    """Attention, then at each place a perceptron with one hidden layer; each is added to what it gets (N, T, C)."""
+    """Attention, then a perceptron at each place; each is added to what it gets: (N, T, C) -> (N, T, C)."""
     h = h + attention(p["attention"], h)
-    mlp = p["mlp"]
-    return h + mg.gelu(layer_norm(mlp["norm"], h) @ mlp["w"] + mlp["b"], approximate=True) @ mlp["out"]
+    return h + perceptron(p["mlp"], h)
 
 
+@mg.scope("attention")
 def attention(p: Params, h: Any) -> Any:
     """Causal self-attention with several heads: (N, T, C) -> (N, T, C)."""
     n, t, c = h.shape
     _, _, heads, d = p["w"].shape
     qkv = layer_norm(p["norm"], h) @ p["w"].reshape(c, -1)  # (N, T, 3C)
     q, k, v = qkv.reshape(n, t, 3, heads, d).transpose(2, 0, 3, 1, 4)  # (N, heads, T, d) each
-    scores = q @ k.transpose(0, 1, 3, 2) * d**-0.5  # (N, heads, T, T), of a place in each row
+    scores = q @ k.transpose(0, 1, 3, 2) * d**-0.5  # (N, heads, T, T), a row for each place that looks back
     later = np.triu(np.full((t, t), -np.inf, np.float32), 1)
     mixed = mg.softmax(scores + later) @ v
     return mixed.transpose(0, 2, 1, 3).reshape(n, t, c) @ p["out"]
+
+
+@mg.scope("mlp")
+def perceptron(p: Params, h: Any) -> Any:
+    """One hidden layer of four times the width: (N, T, C) -> (N, T, C)."""
+    return mg.gelu(layer_norm(p["norm"], h) @ p["w"] + p["b"], approximate=True) @ p["out"]
 
 
 def layer_norm(p: Params, h: Any) -> Any:
