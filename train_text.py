@@ -36,7 +36,7 @@ class Config(training.Recipe):
         None, "a text in UTF-8", metavar="FILE", shown="an almanac, by code", path=True, may_change=True
     )
     epochs: float = setting(7.0, "passes over the text, the last perhaps in part", above=0, below=10**6)
-    batch_size: int = setting(16, "windows of the text in a step", at_least=1)
+    batch_size: int = setting(8, "windows of the text in a step", at_least=1)
     lr: float = setting(3e-3, "the highest learning rate", above=0)
     length: int = setting(64, "characters in a window, the most that the model sees", at_least=1, below=10**5)
     width: int = setting(64, "numbers that stand for a character", at_least=1, below=10**5)
@@ -48,7 +48,7 @@ class Config(training.Recipe):
         mg.parallel.available_cores(), "threads that share a step", shown="all cores", at_least=1, below=1000,
         may_change=True,
     )  # fmt: skip
-    microbatch: int = setting(8, "windows that a thread takes through the model at once", at_least=1)
+    microbatch: int = setting(4, "windows that a thread takes through the model at once", at_least=1)
     draw: bool = setting(False, "also draw the graph of the loss: graph.dot, graph.svg", may_change=True)
 
 

@@ -56,9 +56,10 @@ def curves(
                 axes.plot(epochs, [row[name] for row in history], "o-", color=color, markersize=4, label=label)
         if test is not None:
             axes.plot(epochs[-1], test[panel], "*", color="#d9480f", markersize=12, label="test", clip_on=False)
-        for (name, loss), style in zip((beside or {}).items() if panel == "loss" else (), itertools.cycle(LINES)):
+        others = beside or {} if panel == "loss" else {}
+        for (name, loss), style in zip(others.items(), itertools.cycle(LINES), strict=False):
             axes.axhline(loss, color="#5f6b7a", linewidth=1, linestyle=style, label=name)
-        if panel == quantities[-1]:
+        if others or panel == quantities[-1]:
             axes.legend(frameon=False)
     save_figure(path, fig)
 

@@ -58,8 +58,8 @@ class Recipe(Settings):
         return {"cosine": optim.cosine, "linear": optim.linear}[self.schedule](peak, steps, warmup=rise)
 
     def make_optimizer(self, params: Tree, batches: Batches) -> optim.Optimizer:
-        """The optimizer for these parameters."""
-        return optim.AdamW(self.rate(self.lr, batches), weight_decay=self.weight_decay)
+        """The optimizer for these parameters: AdamW, with the squares of some hundred steps; a run may have few."""
+        return optim.AdamW(self.rate(self.lr, batches), (0.9, 0.99), weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True, repr=False)

@@ -51,7 +51,7 @@ def test_any_training_has_adamw_under_its_schedule():
     recipe = Recipe(epochs=2.0, batch_size=10, lr=0.5, weight_decay=0.25)
     batches = ImageRecipe(batch_size=10).loader(*images())
     opt = recipe.make_optimizer(PARAMS, batches)
-    assert type(opt) is optim.AdamW and opt.weight_decay == 0.25
+    assert (type(opt), opt.betas, opt.weight_decay) == (optim.AdamW, (0.9, 0.99), 0.25)
     assert [opt.lr(step) for step in range(20)] == [optim.cosine(0.5, 20, warmup=2)(step) for step in range(20)]
 
 
