@@ -42,7 +42,7 @@ from minigraph.blame import describe
 from minigraph.data import Loader
 from minigraph.serialize import CheckpointError
 from minigraph.training import Checkpoint, Classifier, Stop
-from minigraph.training.checkpoint import BEST, CHECKPOINT
+from minigraph.training.checkpoint import to_use
 from minigraph.training.recipe import numbers
 
 OF_TEXT = {"ngram", "transformer"}  # whose functions are others; the rest of the modules here are models of images
@@ -148,11 +148,7 @@ def trained(run: str | os.PathLike[str]) -> Classifier:
 
     Raises CheckpointError for a file that is missing, damaged or of another kind.
     """
-    path = Path(os.path.expanduser(run))
-    if path.is_dir():
-        directory, path = path, path / CHECKPOINT
-        if (directory / BEST).exists() and Checkpoint.load(path).config.get("keep") == "best":
-            path = directory / BEST
+    path = to_use(run)
     checkpoint = Checkpoint.load(path)
     name = checkpoint.model.get("name")
     if not isinstance(name, str) or name not in names():

@@ -15,7 +15,8 @@ LAYERS = [  # each may import from its own line and those above
     {"minigraph.tape"},
     {"minigraph.tensor", "minigraph.primitive", "minigraph.ops"},  # Tensor's operators are ops, the ops make Tensors
     {"minigraph.transforms"},
-    {f"minigraph.{name}" for name in ("recompute", "optim", "parallel", "serialize", "testing", "graph", "data")},
+    {f"minigraph.{name}" for name in ("recompute", "optim", "parallel", "serialize", "interop", "examples")},
+    {f"minigraph.{name}" for name in ("testing", "graph", "data")},
     {"minigraph.training"},
     {"minigraph"},
     {"models"},

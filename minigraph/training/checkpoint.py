@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -151,15 +152,27 @@ def _has_numbers(row: Any, **types: type) -> bool:
     )
 
 
-def warm_start(run: str | Path, params: Tree, state: Tree) -> tuple[Tree, Tree]:
+def to_use(run: str | os.PathLike[str]) -> Path:
+    """The file of the checkpoint whose weights are to be used.
+
+    `run` is such a file, or the directory of a run. There it is the last checkpoint, or the best one where the run was
+    to keep that (`--keep best`). Raises CheckpointError where the last one cannot be read.
+    """
+    path = Path(os.path.expanduser(run))
+    if not path.is_dir():
+        return path
+    last, best = path / CHECKPOINT, path / BEST
+    return best if best.exists() and Checkpoint.load(last).config.get("keep") == "best" else last
+
+
+def warm_start(run: str | os.PathLike[str], params: Tree, state: Tree) -> tuple[Tree, Tree]:
     """`params` and `state` with the arrays of another run, wherever it has one of the same path, shape and dtype.
 
     Arrays that the other run has in no such form keep the values that they have here, for instance a head for other
-    classes. Their paths are printed. `run` is a directory or the file of a checkpoint. Raises CheckpointError if there
-    is no checkpoint, or if no array of it fits.
+    classes. Their paths are printed. `run` is a directory or the file of a checkpoint, as `to_use` takes it. Raises
+    CheckpointError if there is no checkpoint, or if no array of it fits.
     """
-    path = Path(run)
-    path = path / CHECKPOINT if path.is_dir() else path
+    path = to_use(run)
     saved = dict(tree.items(Checkpoint.load(path).weights))
     kept, new = [], []
     for place, leaf in tree.items((params, state)):

@@ -84,6 +84,18 @@ def test_warm_start_takes_what_fits(tmp_path, capsys):
         warm_start(tmp_path / "none", {"w": np.zeros(1)}, {})
 
 
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_warm_start_takes_the_best_epoch_of_a_run_that_kept_it(tmp_path, keep):
+    last, best = checkpoint(), checkpoint()
+    last.config["keep"] = keep
+    best.params = tree.map(lambda p: p + 1, last.params)
+    last.save(tmp_path / "checkpoint.safetensors")
+    best.save(tmp_path / "best.safetensors")
+    params, _ = warm_start(tmp_path, tree.map(np.zeros_like, last.params), {})
+    expected = best if keep == "best" else last
+    assert np.array_equal(params["w"], expected.params["w"])
+
+
 def test_freeze():
     params = {"a": np.ones(1), "b": {"c": np.ones(2)}}
     assert freeze(None, params) == ({"a": None, "b": {"c": None}}, params)
