@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import minigraph as mg
 import models
@@ -125,7 +126,9 @@ def train(config: Config, run: training.Run) -> None:
 def write(params: Any, alphabet: str, text: str, config: Config) -> str:
     """`text` and what the model writes after it."""
     prompt, rng = data.encode(text, alphabet), np.random.default_rng([config.seed, 1])
-    return data.decode(transformer.sample(params, prompt, config.sample, rng, config.temperature), alphabet)
+    with threadpool_limits(1, "blas"):  # more threads only cost time here, and could change the order of BLAS's sums
+        codes = transformer.sample(params, prompt, config.sample, rng, config.temperature)
+    return data.decode(codes, alphabet)
 
 
 def go_on(config: Config, run: str, text: str) -> None:
