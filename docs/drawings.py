@@ -10,7 +10,7 @@ import numpy as np
 
 import minigraph as mg
 from minigraph.graph.draw import save
-from models import airnet, cnn
+from models import airnet, cnn, transformer
 
 HERE = Path(__file__).parent / "drawings"
 
@@ -21,6 +21,10 @@ def loss(params, x, labels):
 
 
 apply = functools.partial(cnn.apply, train=True)
+
+
+def text_loss(params, x, y):
+    return mg.cross_entropy(transformer.apply(params, x), y)
 
 
 def recurrence(p, x):
@@ -42,6 +46,7 @@ def graphs():
     images, labels = np.zeros((128, 32, 32, 3), np.float32), np.zeros(128, int)
     few = images[:2], labels[:2]
     weights, state = airnet.init(np.random.default_rng(0))
+    codes = np.zeros((16, 64), int), np.zeros((16, 64), int)
     cell = {"w": np.ones((3, 4)), "u": np.ones((4, 4))}
     return {
         "tape": mg.draw(mg.tanh(x * w).sum(), names={"x": x, "w": w}),
@@ -50,6 +55,7 @@ def graphs():
         "recurrence": mg.draw(recurrence, cell, np.ones((2, 600, 3))),
         "cnn-both": mg.draw(loss, params, *few, view="both"),
         "cnn-gradient": mg.draw(mg.grad(loss), params, *few, depth=1),
+        "transformer": mg.draw(text_loss, transformer.init(np.random.default_rng(0), characters=62), *codes, depth=2),
         "second-derivative": mg.draw(mg.grad(slope), np.ones(3)),
     }
 

@@ -1,7 +1,7 @@
 """The programs that come with minigraph, to read, to run and to change: `python -m minigraph.examples DIR` copies them.
 
-They are `train_cifar.py` and the models that it trains, in `models/`. A program and the models that it trains are the
-user's to change, so they are no part of the package: `pip install` lays them beside it, in `share/minigraph`.
+They are `train_cifar.py`, `train_text.py` and the models that they train, in `models/`. Programs and their models are
+the user's to change, so they are no part of the package: `pip install` lays them beside it, in `share/minigraph`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-PROGRAM, MODELS = "train_cifar.py", "models"
+PROGRAMS, MODELS = ("train_cifar.py", "train_text.py"), "models"
 
 
 def source() -> Path:
@@ -23,12 +23,12 @@ def source() -> Path:
     Raises FileNotFoundError where there are none.
     """
     checkout = Path(__file__).parent.parent
-    if (checkout / PROGRAM).is_file():
+    if (checkout / PROGRAMS[0]).is_file():
         return checkout
     for file in metadata.files("minigraph") or ():
-        if file.name == PROGRAM:
+        if file.name == PROGRAMS[0]:
             return Path(os.fspath(file.locate())).parent
-    raise FileNotFoundError(f"the installation of minigraph has no {PROGRAM}")
+    raise FileNotFoundError(f"the installation of minigraph has no {PROGRAMS[0]}")
 
 
 def copy(directory: str | os.PathLike[str]) -> list[Path]:
@@ -39,7 +39,7 @@ def copy(directory: str | os.PathLike[str]) -> list[Path]:
     """
     here, there = source(), Path(directory)
     models = sorted(p.relative_to(here) for p in (here / MODELS).iterdir() if p.suffix in (".py", ".toml"))
-    names = [Path(PROGRAM), *models]
+    names = [*map(Path, PROGRAMS), *models]
     for name in names:
         if (there / name).exists():
             raise FileExistsError(f"{there / name} is there already; copy into another directory")
@@ -52,7 +52,8 @@ def copy(directory: str | os.PathLike[str]) -> list[Path]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The program: 0, or 2 after an error that is the user's to mend."""
     words = argparse.ArgumentParser(
-        prog="python -m minigraph.examples", description="Copy train_cifar.py and models/, to run and to change."
+        prog="python -m minigraph.examples",
+        description=f"Copy {', '.join(PROGRAMS)} and models/, to run and to change.",
     )
     words.add_argument("directory", metavar="DIR", help="where the copies go")
     directory = words.parse_args(argv).directory
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"minigraph.examples: error: {error}", file=sys.stderr)
         return 2
-    print(f"{len(files)} files in {directory}. Now: cd {directory} && python {PROGRAM}")
+    print(f"{len(files)} files in {directory}. Now: cd {directory} && python {PROGRAMS[0]}")
     return 0
 
 

@@ -13,7 +13,8 @@ def test_the_copies_are_the_files_and_run_by_themselves(tmp_path, capsys):
     assert examples.main([str(tmp_path / "mine")]) == 0
     assert f"cd {tmp_path / 'mine'} && python train_cifar.py" in capsys.readouterr().out
     copied = sorted(p.relative_to(tmp_path / "mine") for p in (tmp_path / "mine").rglob("*.*"))
-    there = [ROOT / "train_cifar.py", *(p for p in (ROOT / "models").iterdir() if p.suffix in (".py", ".toml"))]
+    programs = ROOT / "train_cifar.py", ROOT / "train_text.py"
+    there = [*programs, *(p for p in (ROOT / "models").iterdir() if p.suffix in (".py", ".toml"))]
     assert copied == sorted(p.relative_to(ROOT) for p in there)
     assert all((tmp_path / "mine" / name).read_bytes() == (ROOT / name).read_bytes() for name in copied)
     code = "import models; print(models.__file__, 'airnet' in models.names())"

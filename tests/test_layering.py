@@ -20,9 +20,9 @@ LAYERS = [  # each may import from its own line and those above
     {"minigraph.training"},
     {"minigraph"},
     {"models"},
-    {"train_cifar"},
+    {"train_cifar", "train_text"},
 ]
-FILES = sorted([*ROOT.glob("minigraph/**/*.py"), *ROOT.glob("models/*.py"), ROOT / "train_cifar.py"])
+FILES = sorted([*ROOT.glob("minigraph/**/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("train_*.py")])
 HEAVY = ["scipy", "matplotlib", "pooch", "tqdm", "graphviz", "threadpoolctl", "concurrent.futures", "tarfile"]
 
 

@@ -20,7 +20,7 @@ CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 def no_sums() -> dict[str, Any]:
     """The sums at the start of an epoch."""
-    return {"images": 0, "seconds": 0.0}
+    return {"examples": 0, "seconds": 0.0}
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Checkpoint:
         config: the settings of the run, as a dict of plain values.
         params, state: the model's.
         optimizer: the state of an optimizer of `minigraph.optim`; its entry "step" counts the steps taken.
-        sums: the epoch so far: the number of images, the seconds, and for each noted mean its sum over the images.
+        sums: the epoch so far: the number of examples, the seconds, and for each noted mean its sum over them.
         history: one row an epoch, as in metrics.jsonl.
         facts: what else each result of the run should say, for instance the name of the data set.
         model: what one has to know to use the parameters, as a dict of plain values: the model's name, the names of the
@@ -125,7 +125,7 @@ class Checkpoint:
             and self.average["weights"].keys() == {"params", "state"}
         ):
             return "average is no average of params and state"
-        if not _has_numbers(self.sums, images=int, seconds=float):
+        if not _has_numbers(self.sums, examples=int, seconds=float):
             return "sums are not numbers"
         if not isinstance(self.history, list):
             return "history is not a list"
