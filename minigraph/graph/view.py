@@ -13,23 +13,34 @@ from .trace import Edge, Graph, Scope, Vertex
 _CANDIDATES = 24  # periods that are tried, the most frequent first
 
 
+@dataclass(frozen=True)
+class Link(Edge):
+    """An edge between boxes. `source` is a place in `View.boxes`, `carries` are the vertices whose results go along."""
+
+    carries: tuple[Vertex, ...] = ()
+
+
 @dataclass
 class Box:
     """A vertex, or all vertices of a collapsed scope.
 
     Attributes:
-        members: the vertices. inputs: the boxes that it needs, as the places of their entries in `View.boxes`.
+        members: the vertices. inputs: the edges from the boxes that it needs.
         scope: the groups it is drawn in, the outermost first.
     """
 
     members: list[Vertex]
-    inputs: list[Edge] = field(default_factory=list)
+    inputs: list[Link] = field(default_factory=list)
     scope: Scope = ()
     title: str | None = None
 
     @property
     def is_group(self) -> bool:
         return self.title is not None
+
+    @property
+    def operations(self) -> list[Vertex]:
+        return [v for v in self.members if v.kind == "operation"]
 
     @property
     def computes(self) -> bool:
@@ -113,14 +124,15 @@ def _collapse(graph: Graph, depth: int | None) -> list[Box]:
         found = members[key]
         group = isinstance(key, tuple)
         scope = key[1][:-1] if isinstance(key, tuple) else found[0].scope
-        edges: dict[Any, Edge] = {}
+        edges: dict[Any, dict[int, Vertex]] = {}  # what is carried, by all that tells edges apart
         for v in found:
             for e in v.inputs:
                 source = number[keys[e.source]]
                 if source != number[key]:
-                    mark = (source, e.gradient) if group else (source, e.role, len(edges))
-                    edges.setdefault(mark, Edge(source, "" if group else e.role, e.gradient))
-        boxes.append(Box(found, [*edges.values()], scope, key[1][-1] if isinstance(key, tuple) else None))
+                    mark = (source, "", e.gradient, 0) if group else (source, e.role, e.gradient, len(edges))
+                    edges.setdefault(mark, {})[e.source] = graph.vertices[e.source]
+        links = [Link(source, role, grad, (*carried.values(),)) for (source, role, grad, _), carried in edges.items()]
+        boxes.append(Box(found, links, scope, key[1][-1] if isinstance(key, tuple) else None))
     return boxes
 
 

@@ -57,8 +57,10 @@ def test_the_picture_says_what_to_collapse():
         ({"depth": 0}, "depth should be a whole number from 1, or None, got 0"),
         ({"depth": True}, "depth should be"),
         ({"parameters": "no"}, "parameters should be one of beside, label, hidden, got 'no'"),
-        ({"show": "shape"}, "show should be a list of some of shape, flops, saved, line, got 'shape'"),
+        ({"show": "shape"}, "show should be a list of some of shape, flops, saved, line, time, .*, got 'shape'"),
         ({"show": ["size"]}, "show should be"),
+        ({"show": 3}, "show should be"),
+        ({"edges": ["flops"]}, r"edges should be a list of some of shape, values, gradient, got \['flops'\]"),
     ],
 )
 def test_options_of_draw_are_checked(options, message):
