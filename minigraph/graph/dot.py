@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..blame import describe
@@ -356,10 +357,7 @@ class Dot:
             lines += value_lines(self._values(i))
         if "gradient" in self.show:
             lines += gradient_lines(self._gradients_at(i, rule))
-            box = self.view.boxes[i]
-            inside = [v.measured.gradient for v in box.members if v.kind == "parameter" and v.measured is not None]
-            if box.computes and (rule or self.direction == "forward"):
-                lines += gradient_lines([g for g in inside if g is not None], "parameters' gradient")
+            lines += gradient_lines(self._gradients_inside(i, rule), "parameters' gradient")
         return lines
 
     def _times(self, i: int, rule: bool) -> tuple[float, float]:
@@ -375,13 +373,15 @@ class Dot:
     def _gradients_at(self, i: int, rule: bool) -> list[Statistics]:
         """The gradients that arrive at the operations of a box, or at an array."""
         box = self.view.boxes[i]
-        if box.computes and not rule and self.direction == "both":
+        if not rule and (box.members[0].kind == "output" or (box.computes and self.direction == "both")):
             return []
-        if box.members[0].kind == "output" and not rule:
+        return _gradients_of(v for n in self.behind[i] for v in self.view.boxes[n].operations or box.members)
+
+    def _gradients_inside(self, i: int, rule: bool) -> list[Statistics]:
+        """The gradients of the parameters in a collapsed group."""
+        if not self.view.boxes[i].is_group or (not rule and self.direction == "both"):
             return []
-        vertices = [v for n in self.behind[i] for v in self.view.boxes[n].operations or self.view.boxes[n].members]
-        found = [v.measured.gradient for v in vertices if v.measured is not None]
-        return [g for g in found if g is not None]
+        return _gradients_of(v for n in self.behind[i] for v in self.view.boxes[n].members if v.kind == "parameter")
 
     def _values(self, i: int) -> list[Statistics]:
         """The values of the result of a box."""
@@ -389,7 +389,7 @@ class Dot:
         return [m.values for m in found if m is not None and m.values is not None]
 
     def _has_non_finite(self, i: int, rule: bool) -> bool:
-        found = self._gradients_at(i, rule) if "gradient" in self.show else []
+        found = self._gradients_at(i, rule) + self._gradients_inside(i, rule) if "gradient" in self.show else []
         found = found + (self._values(i) if "values" in self.show and not rule else [])
         return any(s.non_finite for s in found)
 
@@ -407,6 +407,11 @@ class Dot:
         if "gradient" in self.edges and link.gradient and (rule or self.direction == "forward"):
             lines += gradient_lines([m.gradient for m in measured if m.gradient is not None])
         return f"<{'<br/>'.join(f'&#160;{_escape(line)}' for line in lines)}>" if lines else None  # beside the line
+
+
+def _gradients_of(vertices: Iterable[Vertex]) -> list[Statistics]:
+    found = [v.measured.gradient for v in vertices if v.measured is not None]
+    return [g for g in found if g is not None]
 
 
 def _tooltip(v: Vertex) -> dict[str, str]:
