@@ -357,7 +357,7 @@ class Dot:
             lines += value_lines(self._values(i))
         if "gradient" in self.show:
             lines += gradient_lines(self._gradients_at(i, rule))
-            lines += gradient_lines(self._gradients_inside(i, rule), "parameters' gradient")
+            lines += gradient_lines(self._gradients_inside(i, rule), "gradient of parameters")
         return lines
 
     def _times(self, i: int, rule: bool) -> tuple[float, float]:
