@@ -292,7 +292,9 @@ class Dot:
             from_box = self.view.boxes[source]
             straight = _STRAIGHT if from_box.computes or from_box.members[0].kind == "input" else {}
             style = dict(straight) if edge.gradient else {"style": "dashed"}
-            self.dot.edge(self.names[source], self.names[i], self._text(edge), **style)
+            # Between boxes of one rank, as from a parameter to its operation, labels make some versions of dot crash.
+            text = None if self._is_aside(source) else self._text(edge)
+            self.dot.edge(self.names[source], self.names[i], text, **style)
         for source in self._carried(i):
             self.dot.edge(self.names[source], self.names[i], **_CARRIED)
             if i in self.rules:

@@ -75,7 +75,7 @@ def draw(
             rule), "values" (mean, standard deviation, range and share of zeros of the result), and "gradient" (the root
             mean square of the gradient that arrives).
         edges: what to write on the edges: "shape" and "values" of the result that goes along, and the "gradient" that
-            comes back.
+            comes back. Arrays that stand beside an operation have it in their own boxes.
 
     With "gradient" the colours of operations and parameters tell the root mean square on a logarithmic scale, from
     blue, where gradients vanish, to orange, where they explode. With "time" and no "gradient" they tell the share of
