@@ -12,7 +12,7 @@ def table(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
-        cells = [text.rjust(w) if i in right else text.ljust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [text.rjust(widths[i]) if i in right else text.ljust(widths[i]) for i, text in enumerate(row)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 

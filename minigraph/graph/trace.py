@@ -376,7 +376,7 @@ class Builder:
         An array is told by the memory that it is a view of. That may be larger, since kernels use memory again, so what
         counts is the largest view.
         """
-        seen = {id(_owner(value(leaf))) for _, leaf in (*self.traced, *self.named) if tree.is_array(value(leaf))}
+        seen = {id(owner_of(value(leaf))) for _, leaf in (*self.traced, *self.named) if tree.is_array(value(leaf))}
         keepers: dict[int, Node] = {}
         sizes: dict[int, int] = {}
         for node in self.nodes:
@@ -385,8 +385,8 @@ class Builder:
             kept = [node.y, *tree.leaves((node.kwargs or {}).get("saved"))]
             kept += [a for a, parent in zip(node.args, node.parents, strict=True) if parent is not None and parent.op]
             for array in kept:
-                if isinstance(array, np.ndarray) and id(_owner(array)) not in seen:
-                    owner = _owner(array)
+                if isinstance(array, np.ndarray) and id(owner_of(array)) not in seen:
+                    owner = owner_of(array)
                     keepers.setdefault(id(owner), node)
                     sizes[id(owner)] = max(sizes.get(id(owner), 0), min(array.nbytes, owner.nbytes))
         for owner_id, node in keepers.items():
@@ -476,7 +476,7 @@ class _Scopes:
                 v.scope = made if made and made[0] in keys else ()
 
 
-def _owner(array: Any) -> Any:
+def owner_of(array: Any) -> Any:
     """The array that owns the memory of a view."""
     while isinstance(array, np.ndarray) and isinstance(array.base, np.ndarray):
         array = array.base

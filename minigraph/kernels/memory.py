@@ -27,9 +27,9 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from sys import getrefcount
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -118,6 +118,11 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     return np.ndarray(shape, dtype, chosen.memory, chosen.start)
 
 
+def is_recycled(a: np.ndarray) -> bool:
+    """Whether `a`, which is no view of another array that one can see, lies in a block of a pool."""
+    return type(a) is _Memory
+
+
 class Workspace(threading.local):
     """Memory for the intermediate arrays of a kernel, and the views that the kernel has made of it.
 
@@ -140,20 +145,38 @@ class Workspace(threading.local):
             self.kept[key] = made
         return self.kept[key]
 
-    def arrays(self, dtype: np.dtype, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+    @staticmethod
+    def starts(dtype: np.dtype, shapes: Sequence[tuple[int, ...]]) -> list[int]:
+        """Where arrays of these shapes begin, in bytes from the first on, and last what is needed for all of them."""
+        sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
+        *starts, end = 0, *itertools.accumulate(-(-size // PAGE) * PAGE + COLOUR for size in sizes)
+        return [*starts, end + PAGE]
+
+    def arrays(self, dtype: np.dtype, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
         """Arrays of these shapes, one behind the other, in the same memory as all arrays handed out before.
 
         If the memory has to grow for them, everything that was prepared in the old memory is forgotten.
         """
-        sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
-        starts = [0, *itertools.accumulate(-(-size // PAGE) * PAGE + COLOUR for size in sizes)]
-        if starts[-1] + PAGE > self.memory.size:
-            self.memory, self.kept = np.empty(starts[-1] + PAGE, np.uint8), {}
+        *starts, size = self.starts(dtype, shapes)
+        if size > self.memory.size:
+            self.memory, self.kept = np.empty(size, np.uint8), {}
         first = -self.memory.__array_interface__["data"][0] % PAGE
         return [
             np.ndarray(shape, dtype, self.memory, first + start)
-            for shape, start in zip(shapes, starts, strict=False)
+            for shape, start in zip(shapes, starts, strict=True)
         ]
+
+
+class Needs(NamedTuple):
+    """The bytes that a call of a kernel takes beside its arguments and results.
+
+    Attributes:
+        recycled: for each array from `empty` its bytes. fresh: of other arrays. workspace: of a `Workspace`.
+    """
+
+    recycled: tuple[int, ...] = ()
+    fresh: int = 0
+    workspace: int = 0
 
 
 def pop_unshared(arrays: dict[Any, np.ndarray], key: Any, others: int = 0) -> tuple[np.ndarray, bool]:
