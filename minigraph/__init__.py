@@ -7,6 +7,7 @@ from .anomaly import AnomalyError, MutationError
 from .blame import BackwardError
 from .graph.draw import draw
 from .graph.profile import profile
+from .graph.summary import summary
 from .modes import detect_anomaly, no_grad
 from .ops.conv import *
 from .ops.elementwise import *
@@ -28,7 +29,8 @@ __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022  (by kind)
     # the graph and its gradients
     "ArrayLike", "Tensor", "checkpoint", "detect_anomaly", "draw", "grad", "hessian", "hvp", "jacobian", "jvp",
-    "no_grad", "profile", "scope", "seed", "value_and_grad", "vjp",
+    "no_grad", "profile", "scope", "seed", "summary", "value_and_grad",
+    "vjp",
     "AnomalyError", "BackwardError", "MutationError",
     # primitives of one's own
     "Primitive", "custom_vjp", "primitive", "primitives",

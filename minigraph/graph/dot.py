@@ -126,7 +126,7 @@ class Dot:
                 order = self.view.boxes[i].order
                 key = (id(path[n]),) if isinstance(path[n], Run) else (order, *path[: n + 1])
                 if key not in frames:
-                    name = path[n] if isinstance(path[n], Run) else _named(path[n], order)
+                    name = path[n] if isinstance(path[n], Run) else named(path[n], order)
                     frames[key] = (name, [])
                     children.append(frames[key])
                 children = frames[key][1]
@@ -239,7 +239,7 @@ class Dot:
         style = _STYLES["operation"] | (_BACKWARD[min(box.order, len(_BACKWARD)) - 1] if box.order else {}) | _GROUP
         where = _where(operations[0])
         style |= {"tooltip": _escape(where)} if where else {}
-        return _label(_named(box.title or "", box.order), *lines), style
+        return _label(named(box.title or "", box.order), *lines), style
 
     def _add_edges(self, i: int) -> None:
         for edge in self.view.boxes[i].inputs:
@@ -258,7 +258,7 @@ class Dot:
                     self.dot.edge(f"r{source}", f"r{i}", dir="back", **_STRAIGHT)
 
 
-def _named(scope: str, order: int) -> str:
+def named(scope: str, order: int) -> str:
     """A scope, or what the backward pass does there."""
     return scope + (", backward" if order == 1 else f", backward {order}" if order else "")
 

@@ -423,7 +423,7 @@ class _Scopes:
         for v in forward:
             own = [paths[e.source] for e in v.inputs if e.source in paths]
             if own:
-                scopes[v.index] = scope = _common(own)
+                scopes[v.index] = scope = common(own)
                 inside.update((scope[:n], self.codes.get(v.index)) for n in range(1, len(scope) + 1))
         for v in forward:  # the others come after an operand, in the innermost scope that their function is in
             if v.index not in scopes:
@@ -455,7 +455,7 @@ class _Scopes:
                 names = [name_of(id(f), f.f_code.co_name.strip("<>")) for f in frames[1:]]
                 scopes[self.b.ids[node]] = tuple(names)
         forward = [v.index for v in self.vertices if v.kind == "operation" and not v.order]
-        around = _common([scopes.get(i, ()) for i in forward])  # a function that makes everything is no part
+        around = common([scopes.get(i, ()) for i in forward])  # a function that makes everything is no part
         return {i: scope[len(around) :] for i, scope in scopes.items()}
 
     def _place_arrays(self) -> None:
@@ -467,7 +467,7 @@ class _Scopes:
                     users.setdefault(edge.source, []).append(v)
         for index, found in users.items():
             array = self.vertices[index]
-            array.scope = _common([v.scope for v in found]) if array.kind != "input" else ()
+            array.scope = common([v.scope for v in found]) if array.kind != "input" else ()
             array.order = min(v.order for v in found)
         for v in self.vertices:
             if v.kind == "output":
@@ -483,7 +483,7 @@ def owner_of(array: Any) -> Any:
     return array
 
 
-def _common(scopes: Sequence[Scope]) -> Scope:
+def common(scopes: Sequence[Scope]) -> Scope:
     """The longest beginning that all scopes have."""
     shortest = min(scopes, key=len, default=())
     n = next((i for i, name in enumerate(shortest) if any(s[i] != name for s in scopes)), len(shortest))
