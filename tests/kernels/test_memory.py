@@ -93,7 +93,7 @@ def test_a_workspace_keeps_what_was_prepared_until_it_grows():
 
     def make(n):
         made.append(n)
-        return workspace.arrays(np.dtype(np.float32), (n, 3), (0,), (n,))
+        return workspace.arrays(np.dtype(np.float32), [(n, 3), (0,), (n,)])
 
     a = workspace.prepared(make, 5000)
     assert workspace.prepared(make, 5000) is a and workspace.prepared(make, 10) is workspace.prepared(make, 10)
