@@ -43,8 +43,8 @@ reshape        float32 (2, 512)
 head           float32 (2, 10)              5,130  20.5 k   4.1 kB
   matmul       float32 (2, 10)              5,120  20.5 k   4.1 kB
   add          float32 (2, 10)                 10
-cross_entropy  float32 ()                                     80 B
-total          float32 ()                   5,538   758 k  64.5 kB"""
+cross_entropy  float32 ()                                    160 B
+total          float32 ()                   5,538   758 k  64.7 kB"""
 
 
 def test_depth_and_totals(inputs):
