@@ -30,6 +30,12 @@ def recurrence(p, x):
     return h.sum()
 
 
+def deep(params, x):
+    for w in params["layers"]:
+        x = mg.tanh(x @ w)
+    return mg.mean(x * x)
+
+
 def slope(x):
     return mg.sum(mg.grad(lambda x: mg.sum(mg.tanh(x) * x))(x))
 
@@ -43,6 +49,8 @@ def graphs():
     few = images[:2], labels[:2]
     weights, state = airnet.init(np.random.default_rng(0))
     cell = {"w": np.ones((3, 4)), "u": np.ones((4, 4))}
+    rng = np.random.default_rng(0)
+    layers = {"layers": [rng.normal(size=(16, 16)) / 10 for _ in range(4)]}
     return {
         "tape": mg.draw(mg.tanh(x * w).sum(), names={"x": x, "w": w}),
         "cnn": mg.draw(loss, params, images, labels),
@@ -51,6 +59,7 @@ def graphs():
         "cnn-both": mg.draw(loss, params, *few, view="both"),
         "cnn-gradient": mg.draw(mg.grad(loss), params, *few, depth=1),
         "second-derivative": mg.draw(mg.grad(slope), np.ones(3)),
+        "vanishing": mg.draw(deep, layers, rng.normal(size=(32, 16)), show=["gradient"]),
     }
 
 

@@ -18,7 +18,8 @@ from ..primitive import Primitive
 from ..serialize import atomic_write
 from ..tape import Node
 from .dot import quantity
-from .table import duration, table
+from .scale import duration
+from .table import table
 
 _KINDS = ("op", "scope", "line")
 _COLUMNS = ("calls", "forward", "backward", "time", "share", "results")

@@ -10,7 +10,8 @@ from ..blame import describe
 from .dot import named, quantity
 from .measure import measure
 from .memory import Peak, foresee
-from .table import duration, table
+from .scale import duration
+from .table import table
 from .trace import Graph, Vertex, common
 from .view import View, view
 
@@ -167,7 +168,7 @@ def _tree(graph: Graph, shown: View) -> _Branch:
     top = _Branch("", -1)
     for place, i in enumerate(shown.places):
         box = shown.boxes[i]
-        operations = [v for v in box.members if v.kind == "operation"]
+        operations = box.operations
         last = operations[-1]
         row = Row(
             "", 0, describe(last), sum(parameters.get(v.index, 0) for v in operations), box.total("flops"),

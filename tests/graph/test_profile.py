@@ -31,7 +31,7 @@ def cells(table):
 
 def seconds(text):
     n, unit = text.split()
-    return float(n) * {"s": 1, "ms": 1e-3, "us": 1e-6}[unit]
+    return float(n) * {"s": 1, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}[unit]
 
 
 def profiled(times=3, f=None):
