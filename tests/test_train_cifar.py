@@ -389,7 +389,7 @@ def test_draw(tmp_path, capsys):
 
 
 def test_profile(tmp_path, noisy):
-    plain, profiled, parts = (tmp_path / name for name in ("plain", "profiled", "parts"))
+    plain, profiled = tmp_path / "plain", tmp_path / "profiled"
     assert train(plain, model=noisy) == 0
     assert train(profiled, "--profile", model=noisy) == 0
     a, b = content(plain), content(profiled)

@@ -35,8 +35,8 @@ def profile() -> Profile:
         p.save("trace.json")     # for https://ui.perfetto.dev
 
     It sees what runs in its context, and in the threads that `parallel` gives parts of it. What is computed does not
-    change. Each note takes a few microseconds and, in memory, 200 bytes. In the threads of `parallel` an operation
-    may also wait for Python's global lock, and that is part of its time.
+    change. Each note takes some microseconds and, as long as the profile lives, some hundred bytes. In the threads of
+    `parallel` an operation may also wait for Python's global lock, and that is part of its time.
 
     Raises RuntimeError where it is entered inside another profile, which would not see what is inside, or again.
     """

@@ -181,7 +181,8 @@ def _tree(graph: Graph, shown: View) -> _Branch:
         if place in runs:  # the first of the boxes that repeat is shown, below a row that says how often
             number, offset = runs[place]
             run = shown.runs[number]
-            around = common([shown.boxes[p].scope for p in shown.places[run.start : run.start + run.period * run.times]])
+            repeated = shown.places[run.start : run.start + run.period * run.times]
+            around = common([shown.boxes[p].scope for p in repeated])
             path.insert(len(around), (("run", number), f"{run.times} times"))
             if offset >= run.period:
                 del path[len(around) + 1 :]

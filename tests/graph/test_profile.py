@@ -48,7 +48,7 @@ def test_operations_scopes_and_lines_have_rows():
     assert {name: row[0] for name, row in ops.items() if name not in ("other", "total")} == {
         "matmul": "6", "tanh": "3", "sum": "3",
     }  # fmt: skip
-    calls, forward, backward, both, share, results = ops["matmul"]
+    _, forward, backward, both, _, results = ops["matmul"]
     assert seconds(forward) + seconds(backward) == pytest.approx(seconds(both), rel=0.02)
     assert results == f"{3 * 4 * 6 * (4 + 2)} B"
     assert {*cells(p.table(by="scope"))} == {"body", "head", "other", "total"}
@@ -98,7 +98,7 @@ def test_threads_have_tracks(tmp_path):
     p.save(tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert {e["tid"] for e in events if e["ph"] == "X"} == {1, 2}
-    assert [e["args"]["name"] for e in events if e["name"] == "thread_name"][0] == here
+    assert next(e["args"]["name"] for e in events if e["name"] == "thread_name") == here
 
 
 def test_the_file_is_in_the_trace_event_format(tmp_path):
@@ -177,7 +177,7 @@ def test_after_an_error_the_profile_goes_on():
 
 def test_misuse():
     p = mg.profile()
-    with pytest.raises(RuntimeError, match="nothing was profiled; write `with mg.profile"):
+    with pytest.raises(RuntimeError, match="nothing was profiled; write `with mg"):
         p.table()
     with p:
         with pytest.raises(RuntimeError, match="a profile is going on already"), mg.profile():

@@ -176,7 +176,8 @@ def test_the_gradient_of_a_bias_adds_up_more_digits_than_float16_has(channels):
 def test_the_memory_that_is_foreseen_is_what_a_call_takes(monkeypatch):
     asked = []
     monkeypatch.setattr(conv, "empty", lambda shape, dtype: asked.append(np.empty(shape, dtype)) or asked[-1])
-    for w_shape, stride, padding in (((3, 3, 3, 8), (1, 1), ((1, 1), (1, 1))), ((3, 3, 8, 8), (2, 2), ((0, 1), (0, 1)))):
+    few, strided = ((3, 3, 3, 8), (1, 1), ((1, 1), (1, 1))), ((3, 3, 8, 8), (2, 2), ((0, 1), (0, 1)))
+    for w_shape, stride, padding in (few, strided):
         x, w = np.ones((40, 32, 32, w_shape[2]), np.float32), np.ones(w_shape, np.float32)
         asked.clear()
         y = conv.conv2d(x, w, stride, padding)
