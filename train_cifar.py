@@ -66,6 +66,7 @@ class Config(training.ImageRecipe):
     )  # fmt: skip
     microbatch: int = setting(64, "images that a thread takes through the net at once", at_least=1)
     draw: bool = setting(False, "also draw the model's graph: graph.dot, graph.svg", may_change=True)
+    profile: bool = setting(False, "also profile ten steps: profile.txt, trace.json", may_change=True)
 
 
 PRESETS = training.presets(Path(models.__file__).with_name("presets.toml"), Config)
@@ -142,7 +143,7 @@ def train(config: Config, run: training.Run) -> None:
     threads = mg.parallel.Threads(config.threads)
     value_and_grad = mg.parallel.value_and_grad(loss_fn, executor=threads, microbatch=config.microbatch, has_aux=True)
     with np.errstate(all="ignore"):  # the run checks the losses
-        for batches in run.epochs(train_set, config.epochs):
+        for batches in run.epochs(train_set, config.epochs, profile=config.profile):
             for x, y in batches:
                 frozen, trained = training.freeze(config.freeze, now.params)
                 with mg.random.use(generator(config.seed, 1, now.step)):

@@ -6,6 +6,8 @@ from . import ops, optim, parallel, random, serialize, tree
 from .anomaly import AnomalyError, MutationError
 from .blame import BackwardError
 from .graph.draw import draw
+from .graph.profile import profile
+from .graph.summary import summary
 from .kernels.memory import empty_cache, memory_stats
 from .modes import detect_anomaly, no_grad
 from .ops.conv import *
@@ -28,7 +30,7 @@ __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022  (by kind)
     # the graph and its gradients
     "ArrayLike", "Tensor", "checkpoint", "detect_anomaly", "draw", "empty_cache", "grad", "hessian", "hvp",
-    "jacobian", "jvp", "memory_stats", "no_grad", "scope", "seed", "value_and_grad", "vjp",
+    "jacobian", "jvp", "memory_stats", "no_grad", "profile", "scope", "seed", "summary", "value_and_grad", "vjp",
     "AnomalyError", "BackwardError", "MutationError",
     # primitives of one's own
     "Primitive", "custom_vjp", "primitive", "primitives",

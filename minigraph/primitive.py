@@ -40,6 +40,7 @@ import numpy as np
 from . import modes, tape, tree
 from .anomaly import check_unchanged, note_forward, read_only
 from .blame import describe, hint, user_frame
+from .kernels.memory import Needs
 from .modes import ANOMALY, CHECK, RECORD, WATCH
 from .tape import Node, new_node
 from .tensor import MASKED, ArrayLike, Tensor
@@ -91,6 +92,7 @@ class Primitive(Generic[P]):
         self.composite: Callable[..., Any] | None = None
         self.why: Callable[..., str | None] | None = None
         self.flops: Callable[..., int] | None = None
+        self.needs: Callable[..., Needs] | None = None
         self.keeps_y = True
         self.unread: tuple[int, ...] = ()
         self.unread_rest = False
@@ -148,6 +150,15 @@ class Primitive(Generic[P]):
         does. `shape` is that of the result; of the arguments that are arrays, f may read shape and dtype only.
         """
         self.flops = f
+        return f
+
+    def count_needs(self, f: F) -> F:
+        """Decorator: register the memory that the forward and the rule take meanwhile, `f(needed, *args, **kwargs)`.
+
+        It returns a `kernels.memory.Needs`: of the forward where `needed` is None, otherwise of the rule, where it
+        says which arguments need a gradient. Of arguments that are arrays, f may read shape and dtype only.
+        """
+        self.needs = f
         return f
 
     def ignores(self, i: int) -> bool:

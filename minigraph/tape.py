@@ -203,9 +203,11 @@ def backprop(
                 if not retain_graph:
                     node.args = node.y = node.kwargs = None
                     node.parents = ()
-        except (AnomalyError, MutationError):
-            raise
         except Exception as error:
+            if watcher is not None:
+                watcher.rule_ends(node)
+            if isinstance(error, (AnomalyError, MutationError)):
+                raise
             raise blame(error, node) from error
         if not wide:
             for node, g in grads.items():  # targets and leaves: every other node was popped

@@ -37,7 +37,7 @@ class Watcher(Protocol):
         """The backward pass is about to run the rule of this node, on the gradient `g` of its output."""
 
     def rule_ends(self, node: Node) -> None:
-        """The rule has run, and its gradients are added to those of the node's inputs."""
+        """The rule has run, and its gradients are added to those of the node's inputs. Or it has failed."""
 
     def derives(self, array: Any, source: Any, how: str) -> None:
         """A function has made the constant `array` of its argument `source`."""

@@ -388,6 +388,31 @@ def test_draw(tmp_path, capsys):
     assert svg.is_file() or "Graphviz" in capsys.readouterr().out
 
 
+def test_profile(tmp_path, noisy):
+    plain, profiled = tmp_path / "plain", tmp_path / "profiled"
+    assert train(plain, model=noisy) == 0
+    assert train(profiled, "--profile", model=noisy) == 0
+    a, b = content(plain), content(profiled)
+    assert (a["config"].pop("profile"), b["config"].pop("profile")) == (False, True)
+    assert equal(a, b)
+    assert {path.name for path in profiled.iterdir()} == RESULTS | {"profile.txt", "trace.json"}
+    tables = (profiled / "profile.txt").read_text()
+    assert tables.startswith("steps 0 to 4\n")  # all of an epoch of five
+    assert "batch_norm" in tables and "(no scope)" in tables and "noisy.py:10" in tables
+    names = [e["name"] for e in json.loads((profiled / "trace.json").read_text())["traceEvents"]]
+    assert names.count("cross_entropy") == names.count("cross_entropy, backward") > 0
+
+
+def test_a_resumed_run_can_be_profiled(tmp_path, noisy, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3)  # while the profile is going on
+        assert train(tmp_path, "--profile", model=noisy) == 130
+    assert mg.watch.current() is None
+    assert not (tmp_path / "profile.txt").exists()
+    assert train_cifar.main(["--resume", str(tmp_path)]) == 0
+    assert (tmp_path / "profile.txt").read_text().startswith("steps 3 to 4\n")
+
+
 # ---------------------------------------------------------------- stopped and resumed
 
 

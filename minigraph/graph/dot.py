@@ -164,7 +164,7 @@ class Dot:
                 order = self.view.boxes[i].order
                 key = (id(path[n]),) if isinstance(path[n], Run) else (order, *path[: n + 1])
                 if key not in frames:
-                    name = path[n] if isinstance(path[n], Run) else _named(path[n], order)
+                    name = path[n] if isinstance(path[n], Run) else named(path[n], order)
                     frames[key] = (name, [])
                     children.append(frames[key])
                 children = frames[key][1]
@@ -273,7 +273,7 @@ class Dot:
         lines += [f"{results} result{'s' * (results > 1)}"] if results else []
         lines += self._measured(i)
         style = _STYLES["operation"] | (_BACKWARD[min(box.order, len(_BACKWARD)) - 1] if box.order else {}) | _GROUP
-        return _label(_named(box.title or "", box.order), *lines), self._coloured(i, style) | _tooltip(operations[0])
+        return _label(named(box.title or "", box.order), *lines), self._coloured(i, style) | _tooltip(operations[0])
 
     def _result(self, box: Box) -> Vertex:
         """The last of its vertices that something outside uses."""
@@ -421,7 +421,7 @@ def _tooltip(v: Vertex) -> dict[str, str]:
     return {"tooltip": _escape(where)} if where else {}
 
 
-def _named(scope: str, order: int) -> str:
+def named(scope: str, order: int) -> str:
     """A scope, or what the backward pass does there."""
     return scope + (", backward" if order == 1 else f", backward {order}" if order else "")
 

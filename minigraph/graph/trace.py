@@ -376,7 +376,7 @@ class Builder:
         An array is told by the memory that it is a view of. That may be larger, since kernels use memory again, so what
         counts is the largest view.
         """
-        seen = {id(_owner(value(leaf))) for _, leaf in (*self.traced, *self.named) if tree.is_array(value(leaf))}
+        seen = {id(owner_of(value(leaf))) for _, leaf in (*self.traced, *self.named) if tree.is_array(value(leaf))}
         keepers: dict[int, Node] = {}
         sizes: dict[int, int] = {}
         for node in self.nodes:
@@ -385,8 +385,8 @@ class Builder:
             kept = [node.y, *tree.leaves((node.kwargs or {}).get("saved"))]
             kept += [a for a, parent in zip(node.args, node.parents, strict=True) if parent is not None and parent.op]
             for array in kept:
-                if isinstance(array, np.ndarray) and id(_owner(array)) not in seen:
-                    owner = _owner(array)
+                if isinstance(array, np.ndarray) and id(owner_of(array)) not in seen:
+                    owner = owner_of(array)
                     keepers.setdefault(id(owner), node)
                     sizes[id(owner)] = max(sizes.get(id(owner), 0), min(array.nbytes, owner.nbytes))
         for owner_id, node in keepers.items():
@@ -423,7 +423,7 @@ class _Scopes:
         for v in forward:
             own = [paths[e.source] for e in v.inputs if e.source in paths]
             if own:
-                scopes[v.index] = scope = _common(own)
+                scopes[v.index] = scope = common(own)
                 inside.update((scope[:n], self.codes.get(v.index)) for n in range(1, len(scope) + 1))
         for v in forward:  # the others come after an operand, in the innermost scope that their function is in
             if v.index not in scopes:
@@ -455,7 +455,7 @@ class _Scopes:
                 names = [name_of(id(f), f.f_code.co_name.strip("<>")) for f in frames[1:]]
                 scopes[self.b.ids[node]] = tuple(names)
         forward = [v.index for v in self.vertices if v.kind == "operation" and not v.order]
-        around = _common([scopes.get(i, ()) for i in forward])  # a function that makes everything is no part
+        around = common([scopes.get(i, ()) for i in forward])  # a function that makes everything is no part
         return {i: scope[len(around) :] for i, scope in scopes.items()}
 
     def _place_arrays(self) -> None:
@@ -467,7 +467,7 @@ class _Scopes:
                     users.setdefault(edge.source, []).append(v)
         for index, found in users.items():
             array = self.vertices[index]
-            array.scope = _common([v.scope for v in found]) if array.kind != "input" else ()
+            array.scope = common([v.scope for v in found]) if array.kind != "input" else ()
             array.order = min(v.order for v in found)
         for v in self.vertices:
             if v.kind == "output":
@@ -476,14 +476,14 @@ class _Scopes:
                 v.scope = made if made and made[0] in keys else ()
 
 
-def _owner(array: Any) -> Any:
+def owner_of(array: Any) -> Any:
     """The array that owns the memory of a view."""
     while isinstance(array, np.ndarray) and isinstance(array.base, np.ndarray):
         array = array.base
     return array
 
 
-def _common(scopes: Sequence[Scope]) -> Scope:
+def common(scopes: Sequence[Scope]) -> Scope:
     """The longest beginning that all scopes have."""
     shortest = min(scopes, key=len, default=())
     n = next((i for i, name in enumerate(shortest) if any(s[i] != name for s in scopes)), len(shortest))

@@ -27,6 +27,7 @@ On maps of 8x8 and of 32x32 (`--size`), too, Winograd is the faster one from few
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -35,7 +36,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from . import winograd
 from .blas import product
-from .memory import empty
+from .memory import Needs, empty
 from .norm import add_channels, column_sums
 from .precision import widened
 from .window import NO_PADDING, Padding, Pair, Shape, output_size
@@ -164,6 +165,47 @@ def conv2d_grads(
     if x is not None:
         gw, gb = _weight_grad(x, g, w_shape, stride, padding, dilation, groups, bias)
     return gx, gw, column_sums(g) if bias and gb is None else gb
+
+
+def needs(
+    x_shape: Shape,
+    w_shape: Shape,
+    dtype: np.dtype,
+    stride: Pair = (1, 1),
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+    algorithm: str | None = None,
+    needed: Pair | None = None,
+) -> Needs:
+    """The memory of conv2d or, where `needed` says whether x and w need a gradient, of `conv2d_grads`."""
+    (N, H, W, C), (kh, kw, _, K) = x_shape, w_shape
+    size = output_size((H, W), (kh, kw), stride, padding, dilation)
+    wide = np.result_type(dtype, np.float32)
+    copies = 0 if wide == dtype else N * (H * W * C + math.prod(size) * K) * wide.itemsize
+    tile = choose(w_shape, size, stride, dilation, groups, algorithm)
+    if tile is not None:
+        return winograd.needs(x_shape, w_shape, padding, tile, wide, needed)._replace(fresh=copies)
+    if 0 in (N, H, W, *size):
+        return Needs()
+
+    def block(channels: int, pixels: int, map_size: Pair) -> list[int]:  # of `_im2col`: the windows, the padded map
+        windows = pixels * kh * kw * channels * wide.itemsize
+        images = min(N, max(1, BLOCK_BYTES // windows))
+        padded = math.prod(n + sum(p) for n, p in zip(map_size, padding, strict=True)) * channels * wide.itemsize
+        return [images * windows, images * padded]
+
+    if (kh, kw) == stride == (1, 1) and groups == 1 and padding == NO_PADDING:
+        return Needs(fresh=copies)
+    recycled: list[int] = []
+    if needed is None or needed[1]:
+        recycled += block(C, math.prod(size), (H, W))
+    if needed is not None and needed[0]:
+        if stride == (1, 1):
+            recycled += block(K, H * W, size)
+        else:
+            copies += N * (math.prod(size) * kh * kw * C + H * W * C) * wide.itemsize
+    return Needs(tuple(recycled), copies)
 
 
 def _input_grad(

@@ -28,9 +28,9 @@ import itertools
 import math
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from sys import getrefcount
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -128,6 +128,11 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     return np.ndarray(shape, dtype, chosen.memory, chosen.start)
 
 
+def is_recycled(a: np.ndarray) -> bool:
+    """Whether `a`, which is no view of another array that one can see, lies in a block of a pool."""
+    return type(a) is _Memory
+
+
 def tick() -> None:
     """Count as a request, and now and then look for idle blocks, of all threads.
 
@@ -205,21 +210,39 @@ class Workspace(threading.local):
             own.kept[key] = made
         return made
 
-    def arrays(self, dtype: np.dtype, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+    @staticmethod
+    def starts(dtype: np.dtype, shapes: Sequence[tuple[int, ...]]) -> list[int]:
+        """Where arrays of these shapes begin, in bytes from the first on, and last what is needed for all of them."""
+        sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
+        *starts, end = 0, *itertools.accumulate(-(-size // PAGE) * PAGE + COLOUR for size in sizes)
+        return [*starts, end + PAGE]
+
+    def arrays(self, dtype: np.dtype, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
         """Arrays of these shapes, one behind the other, in the same memory as all arrays handed out before.
 
         If the memory has to grow for them, everything that was prepared in the old memory is forgotten.
         """
-        sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
-        starts = [0, *itertools.accumulate(-(-size // PAGE) * PAGE + COLOUR for size in sizes)]
+        *starts, size = self.starts(dtype, shapes)
         memory = self.own.memory
-        if starts[-1] + PAGE > memory.size:
-            memory = self.own.renew(starts[-1] + PAGE)
+        if size > memory.size:
+            memory = self.own.renew(size)
         first = -memory.__array_interface__["data"][0] % PAGE
         return [
             np.ndarray(shape, dtype, memory, first + start)
-            for shape, start in zip(shapes, starts, strict=False)
+            for shape, start in zip(shapes, starts, strict=True)
         ]
+
+
+class Needs(NamedTuple):
+    """The bytes that a call of a kernel takes beside its arguments and results.
+
+    Attributes:
+        recycled: for each array from `empty` its bytes. fresh: of other arrays. workspace: of a `Workspace`.
+    """
+
+    recycled: tuple[int, ...] = ()
+    fresh: int = 0
+    workspace: int = 0
 
 
 def pop_unshared(arrays: dict[Any, np.ndarray], key: Any, others: int = 0) -> tuple[np.ndarray, bool]:

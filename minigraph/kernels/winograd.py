@@ -81,7 +81,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .blas import in_pieces, panels, panels_in_pieces, product
-from .memory import Workspace, empty
+from .memory import Needs, Workspace, empty
 from .window import Padding, Pair, Shape, output_size
 
 Step = tuple[np.ufunc, np.ndarray, np.ndarray, np.ndarray]  # a call f(a, b, out), with its views ready
@@ -406,15 +406,7 @@ class _Forward:
 
     def __init__(self, p: Plan, n: int, rows: int, C: int, K: int, bias: bool):
         self.U, self.bias, self.half, self.half_y, room, room_y = _workspace.arrays(
-            p.dtype,
-            # U and bias come first and so lie at the same place for every n: what is written there for the first block
-            # also serves a last block of fewer images.
-            (*p.a, *panels((C, K))),
-            (K,),
-            p.half(n, p.size[1], C),
-            p.half(n, p.outputs[1], K),
-            p.points(n, rows, C),
-            p.points(n, rows, K),
+            p.dtype, self.shapes(p, n, rows, C, K)
         )
         self.steps: list[Step] = []
         for slab in p.slabs(rows):
@@ -425,6 +417,16 @@ class _Forward:
                 at_one = M[POINT_ONE - slab.start, :, POINT_ONE]
                 self.steps.append((np.add, at_one, self.bias, at_one))
             self.steps += p.across_adjoint(M, p.St[1], slab, self.half_y)
+
+    @staticmethod
+    def shapes(p: Plan, n: int, rows: int, C: int, K: int) -> list[Shape]:
+        """Those of the arrays.
+
+        U and bias come first and so lie at the same place for every n: what is written there for the first block also
+        serves a last block of fewer images.
+        """
+        half, half_y = p.half(n, p.size[1], C), p.half(n, p.outputs[1], K)
+        return [(*p.a, *panels((C, K))), (K,), half, half_y, p.points(n, rows, C), p.points(n, rows, K)]
 
 
 def gradients(
@@ -477,20 +479,8 @@ class _Gradients:
     """
 
     def __init__(self, p: Plan, n: int, rows: int, C: int, K: int, need_x: bool, need_w: bool, bias: bool):
-        half_x = p.half(n, p.size[1], C)
-        none: Shape = (0,)
         self.Ut, self.gU, self.gb, self.half, self.half_x, self.half_gx, room_Q, room, parts = _workspace.arrays(
-            p.dtype,
-            # Ut, gU and gb come first and so lie at the same place for every n, see `_Forward`.
-            (*p.a, *panels((K, C))) if need_x else none,
-            (*p.a, C, K) if need_w else none,
-            (K,),
-            p.half(n, p.outputs[1], K),
-            half_x if need_w else none,
-            half_x if need_x else none,
-            p.points(n, rows, K),
-            p.points(n, rows, C),
-            (rows, p.a[1], C, K) if need_w else none,
+            p.dtype, self.shapes(p, n, rows, C, K, need_x, need_w)
         )
         self.first: list[Step] = []
         self.later: list[Step] = []
@@ -512,6 +502,38 @@ class _Gradients:
                 both = V.transpose(0, 2, 3, 1), Q.swapaxes(1, 2)  # (C, tiles) @ (tiles, K) for each point
                 self.first += [*to_V, (np.matmul, *in_pieces(*both, gU))]
                 self.later += [*to_V, (np.matmul, *in_pieces(*both, part)), (np.add, gU, part, gU)]
+
+    @staticmethod
+    def shapes(p: Plan, n: int, rows: int, C: int, K: int, need_x: bool, need_w: bool) -> list[Shape]:
+        """Those of the arrays. Ut, gU and gb come first, as in `_Forward`."""
+        half_x = p.half(n, p.size[1], C)
+        none: Shape = (0,)
+        return [
+            (*p.a, *panels((K, C))) if need_x else none,
+            (*p.a, C, K) if need_w else none,
+            (K,),
+            p.half(n, p.outputs[1], K),
+            half_x if need_w else none,
+            half_x if need_x else none,
+            p.points(n, rows, K),
+            p.points(n, rows, C),
+            (rows, p.a[1], C, K) if need_w else none,
+        ]
+
+
+def needs(
+    x_shape: Shape, w_shape: Shape, padding: Padding, tile: Pair, dtype: np.dtype, needed: Pair | None
+) -> Needs:
+    """The memory of `forward` or, where `needed` says whether x and w need a gradient, of `gradients`."""
+    p = plan(x_shape[1:3], w_shape[:2], padding, tile, dtype)
+    C, K = w_shape[2:]
+    blocks = [(n, rows) for _, n, rows in p.blocks(x_shape[0], C + K)]
+    if needed is None:
+        shapes = [_Forward.shapes(p, *block, C, K) for block in blocks]
+    else:
+        shapes = [_Gradients.shapes(p, *block, C, K, *map(bool, needed)) for block in blocks]
+    weights = math.prod(w_shape) * dtype.itemsize if needed is None or needed[0] else 0
+    return Needs(recycled=(weights,), workspace=max((Workspace.starts(dtype, s)[-1] for s in shapes), default=0))
 
 
 _workspace = Workspace()

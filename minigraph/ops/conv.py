@@ -84,6 +84,11 @@ def _(shape, x, w, *_, **_options):  # for each result, a product and a sum for 
     return 2 * math.prod(shape) * math.prod(w.shape[:3])
 
 
+@_conv2d.count_needs
+def _(needed, x, w, *_, **options):
+    return kernel.needs(x.shape, w.shape, x.dtype, **options, needed=needed and needed[:2])
+
+
 @_conv2d.vjp
 def _(g, _y, x, w, _b=None, *, needed, **geometry):
     size, window = x.shape[1:3], w.shape[:2]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..kernels import special
-from ..kernels.memory import SMALL, empty, pop_unshared
+from ..kernels.memory import SMALL, Needs, empty, pop_unshared
 from ..kernels.precision import widened
 from ..modes import CHECK, flags
 from ..primitive import primitive
@@ -342,6 +342,11 @@ def _relu(x: ArrayLike, *, inplace: bool = False):
 
 
 _relu.writes = True  # into its own input, under inplace
+
+
+@_relu.count_needs
+def _(needed, x, **_options):
+    return Needs(fresh=math.prod(x.shape) if needed else 0)  # the rule's mask
 
 
 @_relu.vjp

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import tree
+from ..graph.profile import Profile
 from ..serialize import CheckpointError, remove_leftovers
 from .checkpoint import BEST, CHECKPOINT, Checkpoint, no_sums
 from .errors import Stop
@@ -25,6 +26,8 @@ from .interruption import Interruption
 from .settings import Settings, plain
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
+PROFILE, TRACE = "profile.txt", "trace.json"
+WARM, PROFILED = 2, 10  # steps before those that are profiled, which take memory for the first time; and of these
 
 
 class Batches(Protocol):
@@ -149,12 +152,18 @@ class Run:
             raise RuntimeError("Run: start has to be called first")
         return self._now
 
-    def epochs(self, loader: Batches, n: float) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
+    def epochs(
+        self, loader: Batches, n: float, *, profile: bool = False
+    ) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
         """The batches of each epoch that is still to do, of `n` in all. On a terminal there is a progress bar.
 
         A fraction at the end of `n` is a shorter last epoch; there are `ceil(n * len(loader))` steps. Every batch ends
         with `note`, every epoch with `end_epoch`. Raises CheckpointError if the position of a resumed run does not fit
         the loader.
+
+        With `profile`, ten steps of the first of these epochs are profiled: profile.txt has the tables of
+        `mg.profile`, and trace.json the events. If the epoch has enough steps, two others come before, and if it has
+        fewer than ten, all of them are profiled.
         """
         steps = math.ceil(n * len(loader))
         self._epochs = math.ceil(n)
@@ -165,7 +174,10 @@ class Run:
         self._open_bar(loader, steps)
         try:
             for epoch in range(len(self.now.history), self._epochs):
-                yield self._batches(loader, epoch, min(steps - epoch * len(loader), len(loader)))
+                batches = self._batches(loader, epoch, min(steps - epoch * len(loader), len(loader)))
+                left = min(steps, (epoch + 1) * len(loader)) - self.now.step
+                yield self._profiled(batches, left) if profile and left else batches
+                profile = profile and not left
                 if len(self.now.history) != epoch + 1:
                     raise RuntimeError(f"Run.epochs: end_epoch was not called once at the end of epoch {epoch + 1}")
         finally:
@@ -310,6 +322,19 @@ class Run:
                     f"run.note({len(y)}, ...); now.step went from {step} to {self.now.step}, "
                     f"the examples from {noted} to {sums['examples']}"
                 )
+
+    def _profiled(self, batches: Iterator[Any], left: int) -> Iterator[Any]:
+        """The batches, of which there are `left`. What is done with the third to the twelfth is profiled."""
+        yield from itertools.islice(batches, min(WARM, max(0, left - PROFILED)))
+        profile, first = Profile(), self.now.step
+        ended = self._stack.enter_context(ExitStack())  # with the run, where an error leaves the loop
+        ended.enter_context(profile)
+        yield from itertools.islice(batches, PROFILED)
+        ended.close()
+        tables = [f"steps {first} to {self.now.step - 1}", *map(profile.table, ("op", "scope", "line"))]
+        write(self._path(PROFILE), ("\n\n".join(tables) + "\n").encode())
+        profile.save(self._path(TRACE))
+        yield from batches
 
     def _open_bar(self, loader: Batches, steps: int) -> None:
         """A bar over the whole run, which shows the time that is left of all of it."""

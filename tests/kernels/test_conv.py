@@ -171,3 +171,16 @@ def test_the_gradient_of_a_bias_adds_up_more_digits_than_float16_has(channels):
     g, x = np.full((500, 8, 8, 4), 0.01, np.float16), np.ones((500, 8, 8, channels), np.float16)
     gb = conv.conv2d_grads(g, x, None, (8, 8), (3, 3), padding=SAME, bias=True)[2]
     np.testing.assert_allclose(gb, 500 * 64 * float(g[0, 0, 0, 0]), rtol=1e-3)
+
+
+def test_the_memory_that_is_foreseen_is_what_a_call_takes(monkeypatch):
+    asked = []
+    monkeypatch.setattr(conv, "empty", lambda shape, dtype: asked.append(np.empty(shape, dtype)) or asked[-1])
+    few, strided = ((3, 3, 3, 8), (1, 1), ((1, 1), (1, 1))), ((3, 3, 8, 8), (2, 2), ((0, 1), (0, 1)))
+    for w_shape, stride, padding in (few, strided):
+        x, w = np.ones((40, 32, 32, w_shape[2]), np.float32), np.ones(w_shape, np.float32)
+        asked.clear()
+        y = conv.conv2d(x, w, stride, padding)
+        needs = conv.needs(x.shape, w.shape, x.dtype, stride, padding)
+        largest = max(a.nbytes for a in asked if a.shape != y.shape)
+        assert largest == needs.recycled[0] and needs.workspace == 0

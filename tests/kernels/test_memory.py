@@ -72,7 +72,7 @@ def test_what_is_kept_is_told_and_given_back_from_any_thread():
 
     def work():
         memory.empty((1 << 21,), np.uint8)
-        workspace.prepared(lambda: workspace.arrays(np.dtype(np.uint8), (1 << 19,)))
+        workspace.prepared(lambda: workspace.arrays(np.dtype(np.uint8), [(1 << 19,)]))
         told.wait()
         emptied.wait()
 
@@ -134,7 +134,7 @@ def test_a_workspace_keeps_what_was_prepared_until_it_grows():
 
     def make(n):
         made.append(n)
-        return workspace.arrays(np.dtype(np.float32), (n, 3), (0,), (n,))
+        return workspace.arrays(np.dtype(np.float32), [(n, 3), (0,), (n,)])
 
     a = workspace.prepared(make, 5000)
     assert workspace.prepared(make, 5000) is a and workspace.prepared(make, 10) is workspace.prepared(make, 10)

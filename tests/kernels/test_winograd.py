@@ -123,3 +123,18 @@ def test_padding_wider_than_a_tile():
     x, w, g = arrays(c)
     for got, expected in zip(run(x, w, g, c, "winograd"), run(x, w, g, c, "im2col"), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-11)
+
+
+def test_the_memory_that_is_foreseen_is_what_the_workspace_takes(monkeypatch):
+    x, w = np.ones((5, 9, 9, 8), np.float32), np.ones((3, 3, 8, 16), np.float32)
+    padding, tile = ((1, 1), (1, 1)), (4, 4)
+    for needed in (None, (True, True), (False, True)):
+        monkeypatch.setattr(winograd, "_workspace", memory.Workspace())
+        if needed is None:
+            winograd.forward(x, w, padding, tile)
+        else:
+            g = np.ones((5, 9, 9, 16), np.float32)
+            given = x if needed[1] else None, w if needed[0] else None
+            winograd.gradients(g, *given, x.shape, w.shape, padding, tile)
+        foreseen = winograd.needs(x.shape, w.shape, padding, tile, x.dtype, needed)
+        assert foreseen.workspace == winograd._workspace.own.memory.nbytes
