@@ -32,7 +32,7 @@ __all__ = [  # noqa: RUF022  (by kind)
     # primitives of one's own
     "Primitive", "custom_vjp", "primitive", "primitives",
     # modules
-    "data", "ops", "optim", "parallel", "random", "serialize", "testing", "training", "tree",
+    "data", "onnx", "ops", "optim", "parallel", "random", "serialize", "testing", "training", "tree",
     # operations: those that the families in ops/ list
     "abs", "add", "astype", "avg_pool", "batch_norm", "broadcast_to", "clip", "concatenate", "conv2d",
     "conv_transpose2d", "cos", "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "erf", "exp",
@@ -44,11 +44,11 @@ __all__ = [  # noqa: RUF022  (by kind)
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from . import data, testing, training
-else:  # these are imported when they are first used, since few programs need all three
+    from . import data, onnx, testing, training
+else:  # these are imported when they are first used, since few programs need them all
 
     def __getattr__(name: str) -> object:
-        if name in ("data", "testing", "training"):
+        if name in ("data", "onnx", "testing", "training"):
             import importlib
 
             return importlib.import_module(f"{__name__}.{name}")

@@ -16,13 +16,14 @@ LAYERS = [  # each may import from its own line and those above
     {"minigraph.tensor", "minigraph.primitive", "minigraph.ops"},  # Tensor's operators are ops, the ops make Tensors
     {"minigraph.transforms"},
     {f"minigraph.{name}" for name in ("recompute", "optim", "parallel", "serialize", "testing", "graph", "data")},
+    {"minigraph.onnx"},
     {"minigraph.training"},
     {"minigraph"},
     {"models"},
     {"train_cifar"},
 ]
 FILES = sorted([*ROOT.glob("minigraph/**/*.py"), *ROOT.glob("models/*.py"), ROOT / "train_cifar.py"])
-HEAVY = ["scipy", "matplotlib", "pooch", "tqdm", "graphviz", "threadpoolctl", "concurrent.futures", "tarfile"]
+HEAVY = ["onnx", "scipy", "matplotlib", "pooch", "tqdm", "graphviz", "threadpoolctl", "concurrent.futures", "tarfile"]
 
 
 def module(path):

@@ -323,7 +323,8 @@ class _Builder:
             ]
             operands = iter(edges)
             args = tuple(
-                next(operands) if is_operand(a, parent) else a for a, parent in zip(node.args, node.parents, strict=True)
+                next(operands) if is_operand(argument, parent) else argument
+                for argument, parent in zip(node.args, node.parents, strict=True)
             )
             kwargs = {k: v for k, v in (node.kwargs or {}).items() if k != "saved"}
             rule = self.tracer.rules.get(node)
