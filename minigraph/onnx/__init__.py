@@ -2,3 +2,4 @@
 
 from .build import OPSET, UnsupportedError
 from .export import export
+from .load import Input, Model, load
