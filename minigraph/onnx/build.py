@@ -12,6 +12,8 @@ import numpy as np
 OPSET = 20  # of ai.onnx, published in November 2023; the first with Gelu
 IR_VERSION = 9  # the one that came with it
 
+DTYPES = [np.dtype(code) for code in ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")]
+
 Order = tuple[int, ...]  # a permutation: entry i is the axis of minigraph's array that is axis i of ONNX's
 
 
@@ -216,10 +218,10 @@ def onnx_type(dtype: Any) -> int:
     """ONNX's number of a dtype. Raises UnsupportedError where it has none."""
     from onnx import helper
 
-    try:
-        return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype).newbyteorder("=")))
-    except ValueError:
-        raise UnsupportedError(f"export: ONNX has no arrays of {np.dtype(dtype)}") from None
+    dtype = np.dtype(dtype).newbyteorder("=")
+    if dtype not in DTYPES:
+        raise UnsupportedError(f"export: ONNX has no arrays of {dtype}")
+    return int(helper.np_dtype_to_tensor_dtype(dtype))
 
 
 def fixed(shape: Sequence[int | Length]) -> list[int]:
@@ -227,3 +229,14 @@ def fixed(shape: Sequence[int | Length]) -> list[int]:
     if any(isinstance(n, Length) for n in shape):
         raise UnsupportedError("it needs a length that follows the batch; export with batch=False")
     return [*shape]  # type: ignore[list-item]
+
+
+def numpy_dtype(number: int) -> np.dtype[Any]:
+    """The dtype of ONNX's number. Raises UnsupportedError for those that NumPy does not have by itself."""
+    from onnx import TensorProto, helper
+
+    dtype = helper.tensor_dtype_to_np_dtype(number) if number in TensorProto.DataType.values() and number else None
+    if dtype not in DTYPES:
+        name = TensorProto.DataType.Name(number) if number in TensorProto.DataType.values() else str(number)
+        raise UnsupportedError(f"the type {name.lower()}, expected one of {', '.join(map(str, DTYPES))}")
+    return np.dtype(dtype)

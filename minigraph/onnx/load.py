@@ -11,11 +11,11 @@ import numpy as np
 
 from ..blame import describe
 from ..tensor import value
-from .build import UnsupportedError
+from .build import UnsupportedError, numpy_dtype
 from .operators import OPERATORS, Arguments, Held, kernel_order, plain
 
 INSTALL = 'needs the onnx package: pip install "minigraph[onnx]"'
-OPSETS = range(7, 29)  # since opset 7 operands broadcast as in NumPy
+OPSETS = range(1, 29)
 
 
 class Input(NamedTuple):
@@ -41,27 +41,24 @@ class Model:
     def __init__(self, path: str, graph: Any, opset: int, metadata: dict[str, str]) -> None:
         self.path, self.metadata = path, metadata
         self.outputs = tuple(o.name for o in graph.output)
-        stored = {i.name: i for i in graph.initializer}
+        stored = {i.name: _stored(path, i) for i in graph.initializer}
         self.inputs = tuple(_input(path, i) for i in graph.input if i.name not in stored)
         nodes = [*graph.node]
         used = Counter(name for node in nodes for name in node.input) + Counter(self.outputs)
         self._orders = _kernels(nodes, stored, used)
         self._constants, self.params = self._divide(nodes, stored)
-        self._steps = self._compile(nodes, opset, used)
+        self._steps = self._compile(nodes, opset, used, stored)
 
     def __repr__(self) -> str:
         return f"Model({self.path!r}: {', '.join(i.name for i in self.inputs)} -> {', '.join(self.outputs)})"
 
-    def _divide(self, nodes: list[Any], stored: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def _divide(
+        self, nodes: list[Any], stored: dict[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The initializers: constants, and parameters, which are floating, have axes, and are no running statistics."""
-        from onnx import numpy_helper
-
         statistics = {name for node in nodes if node.op_type == "BatchNormalization" for name in node.input[3:5]}
         constants, params = {}, {}
-        for name, tensor in stored.items():
-            array = numpy_helper.to_array(tensor)
-            if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-                raise UnsupportedError(f"load: {self.path}: {name} is an array of {array.dtype}, expected numbers")
+        for name, array in stored.items():
             floating = array.dtype.kind == "f" and array.ndim and name not in statistics
             if floating and np.isfinite(array).all():  # a mask with infinities is no parameter
                 order = self._orders.get(name, range(array.ndim))
@@ -71,7 +68,9 @@ class Model:
                 self._orders.pop(name, None)
         return constants, params
 
-    def _compile(self, nodes: list[Any], opset: int, used: Counter[str]) -> list[_Step]:
+    def _compile(
+        self, nodes: list[Any], opset: int, used: Counter[str], stored: dict[str, np.ndarray]
+    ) -> list[_Step]:
         """A step for each node. Raises UnsupportedError with all that is not supported."""
         unknown = Counter(_kind(node) for node in nodes if _kind(node) not in OPERATORS)
         if unknown:
@@ -79,9 +78,9 @@ class Model:
             raise UnsupportedError(f"load: {self.path} has operators that are not supported: {listed}")
         steps, problems = [], []
         last = {name: i for i, node in enumerate(nodes) for name in node.input}
-        constants = dict(self._constants)
+        known = dict(stored)
         for i, node in enumerate(nodes):
-            inputs = [constants.get(name) for name in node.input]
+            inputs = [known.get(name) for name in node.input]
             arguments = Arguments(node, opset, inputs)
             where = f"{node.op_type} {node.name or node.output[0]}"
             try:
@@ -91,7 +90,7 @@ class Model:
                 problems.append(f"{where}: {error}")
                 continue
             if node.op_type == "Constant":
-                constants[node.output[0]] = function()
+                known[node.output[0]] = function()
             free = [n for n in {*node.input, *node.output} if last.get(n, i) == i and n not in self.outputs]
             steps.append(_Step(where, function, [*node.input], [*node.output], free))
         if problems:
@@ -102,7 +101,8 @@ class Model:
         if not isinstance(params, dict) or params.keys() != self.params.keys():
             raise ValueError(f"{self.path}: expected params as load gave them, a dict of {len(self.params)} arrays")
         if len(inputs) != len(self.inputs):
-            raise TypeError(f"{self.path}: expected the inputs {', '.join(i.name for i in self.inputs)}, got {len(inputs)}")
+            names = ", ".join(i.name for i in self.inputs)
+            raise TypeError(f"{self.path}: expected the inputs {names}, got {len(inputs)}")
         values: dict[str, Any] = {"": None, **self._constants}
         for name, array in params.items():
             values[name] = Held(array, self._orders[name]) if name in self._orders else array
@@ -193,24 +193,31 @@ def _kind(node: Any) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
-def _kernels(nodes: list[Any], stored: dict[str, Any], used: Counter[str]) -> dict[str, tuple[int, ...]]:
+def _kernels(nodes: list[Any], stored: dict[str, np.ndarray], used: Counter[str]) -> dict[str, tuple[int, ...]]:
     """The orders in which kernels are stored: initializers that are kernels of convolutions and nothing else."""
     uses = Counter(n.input[1] for n in nodes if n.op_type in ("Conv", "ConvTranspose") and n.input[1] in stored)
-    return {name: kernel_order(len(stored[name].dims)) for name, count in uses.items() if count == used[name]}
+    return {name: kernel_order(stored[name].ndim) for name, count in uses.items() if count == used[name]}
+
+
+def _stored(path: str, tensor: Any) -> np.ndarray:
+    """An initializer."""
+    from onnx import numpy_helper
+
+    try:
+        numpy_dtype(tensor.data_type)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"load: {path}: {tensor.name} is of {error}") from None
+    return numpy_helper.to_array(tensor)
 
 
 def _input(path: str, info: Any) -> Input:
-    from onnx import helper
-
     kind = info.type.tensor_type
     if not info.type.HasField("tensor_type"):
         raise UnsupportedError(f"load: {path}: input {info.name} is no array but a {info.type.WhichOneof('value')}")
     try:
-        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
-    except KeyError:
-        dtype = np.dtype(object)
-    if dtype.kind not in "fiub":
-        raise UnsupportedError(f"load: {path}: input {info.name} is an array of {dtype}, expected numbers")
+        dtype = numpy_dtype(kind.elem_type)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"load: {path}: input {info.name} is of {error}") from None
     if not kind.HasField("shape"):
         return Input(info.name, None, dtype)
     lengths = (d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim)

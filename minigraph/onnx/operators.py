@@ -20,11 +20,11 @@ import numpy as np
 
 from .. import ops
 from ..tensor import Tensor, value
-from .build import UnsupportedError
+from .build import UnsupportedError, numpy_dtype
 
 Function = Callable[..., Any]
 OPERATORS: dict[str, Callable[[Arguments], Function]] = {}
-SEVERAL = {"Split"}  # operators with more than one output
+SEVERAL = {"Split", "LayerNormalization"}  # operators with more than one output
 
 
 class Held(NamedTuple):
@@ -38,7 +38,7 @@ class Held(NamedTuple):
 
 
 class Arguments:
-    """The attributes of a node, its constant inputs (others are None), and the version of the operators."""
+    """The attributes of a node, its inputs that are stored (others are None), and the version of the operators."""
 
     def __init__(self, node: Any, opset: int, inputs: list[np.ndarray | None]) -> None:
         from onnx import helper
@@ -46,7 +46,7 @@ class Arguments:
         self.opset, self.inputs = opset, inputs
         self.op_type, self.outputs = node.op_type, len(node.output)
         self._attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        self._asked: set[str] = set()
+        self._asked = {"broadcast"} if opset < 7 else set()  # without an axis, as NumPy does it, and so later versions
 
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute; a text as a str."""
@@ -60,8 +60,8 @@ class Arguments:
         if found not in allowed:
             raise UnsupportedError(f"{name}={found}")
 
-    def constant(self, i: int) -> np.ndarray | None:
-        """Input i if it is known when the model is loaded."""
+    def stored(self, i: int) -> np.ndarray | None:
+        """Input i if it is stored in the model."""
         return self.inputs[i] if i < len(self.inputs) else None
 
     def check(self, wanted: list[str]) -> None:
@@ -192,7 +192,6 @@ OPERATORS |= {
     "Softplus": entrywise(ops.softplus), "Erf": entrywise(ops.erf), "Softsign": entrywise(lambda x: x / (1 + abs(x))),
     "Mish": entrywise(lambda x: x * ops.tanh(ops.softplus(x))),
     "HardSwish": entrywise(lambda x: x * ops.clip(x / 6 + 0.5, 0, 1)),
-    "PRelu": entrywise(lambda x, slope: ops.maximum(x, 0) + slope * ops.minimum(x, 0)),
     "Max": variadic(ops.maximum), "Min": variadic(ops.minimum), "Sum": variadic(ops.add),
     "Mean": entrywise(lambda *xs: functools.reduce(ops.add, xs) / len(xs)),
     "Where": entrywise(lambda condition, a, b: ops.where(value(condition), a, b)),
@@ -209,6 +208,13 @@ OPERATORS |= {
 def _(a: Arguments) -> Function:
     slope = a.get("alpha", 0.01)
     return entrywise(lambda x: ops.leaky_relu(x, slope))(a)
+
+
+@operator("PRelu")
+def _(a: Arguments) -> Function:
+    if a.opset < 7:
+        raise UnsupportedError("its form before opset 7")
+    return entrywise(lambda x, slope: ops.maximum(x, 0) + slope * ops.minimum(x, 0))(a)
 
 
 @operator("Elu")
@@ -279,7 +285,7 @@ def _(a: Arguments) -> Function:
 
 @operator("Cast")
 def _(a: Arguments) -> Function:
-    dtype = _dtype(a.get("to"))
+    dtype = numpy_dtype(a.get("to"))
     a.only("saturate", 1)
     a.only("round_mode", "up")
     return entrywise(lambda x: _cast(x, dtype))(a)
@@ -298,22 +304,10 @@ def _cast(x: Any, dtype: np.dtype[Any]) -> Any:
     return np.asarray(value(x)).astype(dtype)
 
 
-def _dtype(number: int) -> np.dtype[Any]:
-    from onnx import helper
-
-    try:
-        dtype = helper.tensor_dtype_to_np_dtype(number)
-    except KeyError:
-        dtype = np.dtype(object)
-    if dtype.kind not in "fiub":
-        raise UnsupportedError(f"arrays of {dtype}")
-    return dtype
-
-
 @operator("Dropout")
 def _(a: Arguments) -> Function:
     a.get("ratio"), a.get("seed"), a.get("is_test")
-    training = a.constant(2)
+    training = a.stored(2)
     if len(a.inputs) > 2 and (training is None or training.any()):
         raise UnsupportedError("training_mode")
     return lambda x, *_: x
@@ -387,7 +381,8 @@ def _(a: Arguments) -> Function:
         x, i = plain(x), integers(axis)[0]
         y = ops.cumsum(ops.flip(x, i) if reverse else x, i)
         y = ops.flip(y, i) if reverse else y
-        return y - x if exclusive else y
+        y = y - x if exclusive else y
+        return y if is_float(x) else y.astype(x.dtype)
 
     return apply
 
@@ -491,7 +486,8 @@ def _(a: Arguments) -> Function:
         held = next((x for x in xs if isinstance(x, Held)), None)
         if held is None:
             return ops.concatenate(xs, axis)
-        return Held(ops.concatenate([ordered(x, held.order) for x in xs], held.order.index(axis % len(held.order))), held.order)
+        place = held.order.index(axis % len(held.order))
+        return Held(ops.concatenate([ordered(x, held.order) for x in xs], place), held.order)
 
     return apply
 
@@ -505,8 +501,7 @@ def _(a: Arguments) -> Function:
         x = plain(x)
         given = fixed if lengths is None else integers(lengths)
         if given is None:
-            part = -(-x.shape[axis] // outputs)
-            given = [part] * outputs
+            given = [-(-x.shape[axis] // outputs)] * outputs
         return tuple(ops.split(x, [int(n) for n in np.cumsum(given)[:-1]], axis))
 
     return apply
@@ -518,8 +513,8 @@ def _(a: Arguments) -> Function:
 
     def apply(x: Any, *given: Any) -> Any:
         x = plain(x)
-        starts, ends, axes, steps = ([*(None if v is None else integers(v) for v in given), None, None] if given
-                                     else [*fixed, None])[:4]  # fmt: skip
+        parts: list[Any] = [None if v is None else integers(v) for v in given] if given else fixed
+        starts, ends, axes, steps = [*parts, None, None][:4]
         index = [slice(None)] * x.ndim
         for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
             axis, step = i if axes is None else axes[i], 1 if steps is None else steps[i]
@@ -651,7 +646,7 @@ def _(a: Arguments) -> Function:
 
     def apply(x: Any, k: Any = None) -> Any:
         x, diagonal = plain(x), 0 if k is None else integers(k)[0]
-        mask = np.tri(*x.shape[-2:], diagonal - 1 if upper else diagonal, dtype=bool)
+        mask = np.tri(x.shape[-2], x.shape[-1], diagonal - 1 if upper else diagonal, dtype=bool)
         return ops.where(~mask if upper else mask, x, np.zeros((), x.dtype))
 
     return apply
@@ -685,7 +680,8 @@ def _(a: Arguments) -> Function:
 
     def to_depth(x: Any) -> Any:
         n, c, h, w = plain(x).shape
-        x = ops.transpose(ops.reshape(plain(x), (n, c, h // b, b, w // b, b)), (0, 3, 5, 1, 2, 4))
+        x = ops.reshape(plain(x), (n, c, h // b, b, w // b, b))
+        x = ops.transpose(x, (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4))
         return ops.reshape(x, (n, c * b**2, h // b, w // b))
 
     return to_space if a.op_type == "DepthToSpace" else to_depth
@@ -726,6 +722,8 @@ def _(a: Arguments) -> Function:
 
 def _flat(v: Any) -> Any:
     """(N, L, C) as a map of one row, (N, 1, L, C); a map as it is."""
+    if v.ndim not in (3, 4):
+        raise ValueError(f"expected one or two spatial axes, got an array of {v.ndim} axes")
     return ops.reshape(v, (v.shape[0], 1, *v.shape[1:])) if v.ndim == 3 else v
 
 
@@ -776,8 +774,8 @@ def _kernel(w: Any) -> Any:
 
 def _spatial(a: Arguments) -> int:
     """The number of spatial axes of a convolution."""
-    shape = a.get("kernel_shape") or a.get("strides") or a.get("dilations") or (a.get("pads") or [0] * 4)[::2]
-    return len(shape)
+    shape, kernel = a.get("kernel_shape"), a.stored(1)
+    return len(shape) if shape else kernel.ndim - 2 if kernel is not None else 2
 
 
 @operator("Conv")
@@ -857,6 +855,20 @@ def _(a: Arguments) -> Function:
     return lambda x: _mapped(x, max_pool if a.op_type == "MaxPool" else avg_pool)
 
 
+@operator("LRN")
+def _(a: Arguments) -> Function:
+    alpha, beta, bias, size = a.get("alpha", 1e-4), a.get("beta", 0.75), a.get("bias", 1.0), a.get("size")
+
+    def apply(x: Any) -> Any:  # x / (bias + alpha / size * the sum of x^2 over `size` neighbouring channels) ^ beta
+        x = last(x)
+        before = (size - 1) // 2
+        squares = ops.pad(x * x, [(0, 0)] * (x.ndim - 1) + [(before, size - 1 - before)])
+        total = functools.reduce(ops.add, (squares[..., i : i + x.shape[-1]] for i in range(size)))
+        return Held(x / (bias + alpha / size * total) ** beta, channels_last(x.ndim))
+
+    return apply
+
+
 @operator("GlobalAveragePool", "GlobalMaxPool")
 def _(a: Arguments) -> Function:
     f: Any = ops.mean if a.op_type == "GlobalAveragePool" else ops.max
@@ -874,6 +886,9 @@ def _(a: Arguments) -> Function:
     a.get("momentum")
     a.only("training_mode", 0)
     a.only("spatial", 1)
+    a.get("consumed_inputs")
+    if not a.get("is_test", a.opset >= 7):
+        raise UnsupportedError("is_test=0")
 
     def apply(x: Any, *vectors: Any) -> Any:
         scale, bias, mean, var = map(plain, vectors)
@@ -895,7 +910,13 @@ def _(a: Arguments) -> Function:
         n = math.prod(shape[len(kept) :])
         vectors = [None if v is None else ops.reshape(ops.broadcast_to(plain(v), shape[len(kept) :]), (n,))
                    for v in (scale, bias)]  # fmt: skip
-        return ops.reshape(ops.layer_norm(ops.reshape(x, (*kept, n)), *vectors, eps=eps), shape)
+        h = ops.reshape(x, (*kept, n))
+        y = ops.reshape(ops.layer_norm(h, *vectors, eps=eps), shape)
+        if a.outputs == 1:
+            return y
+        ones = (*kept, *[1] * (x.ndim - len(kept)))
+        mean, var = ops.mean(h, -1), ops.var(h, -1)
+        return y, ops.reshape(mean, ones), ops.reshape(1 / ops.sqrt(var + eps), ones)
 
     return apply
 
