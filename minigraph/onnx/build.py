@@ -235,8 +235,8 @@ def numpy_dtype(number: int) -> np.dtype[Any]:
     """The dtype of ONNX's number. Raises UnsupportedError for those that NumPy does not have by itself."""
     from onnx import TensorProto, helper
 
-    dtype = helper.tensor_dtype_to_np_dtype(number) if number in TensorProto.DataType.values() and number else None
-    if dtype not in DTYPES:
-        name = TensorProto.DataType.Name(number) if number in TensorProto.DataType.values() else str(number)
-        raise UnsupportedError(f"the type {name.lower()}, expected one of {', '.join(map(str, DTYPES))}")
-    return np.dtype(dtype)
+    for dtype in DTYPES:
+        if helper.np_dtype_to_tensor_dtype(dtype) == number:
+            return dtype
+    name = TensorProto.DataType.Name(number).lower() if number in TensorProto.DataType.values() else f"number {number}"
+    raise UnsupportedError(f"the type {name}, expected one of {', '.join(map(str, DTYPES))}")

@@ -165,7 +165,6 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, dict[str, np.ndarray]]:
     """
     try:
         import onnx
-        from google.protobuf.message import DecodeError
     except ImportError as error:
         raise ImportError(f"load {INSTALL}") from error
 
@@ -173,18 +172,18 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, dict[str, np.ndarray]]:
     try:
         model = onnx.load(name)
         onnx.checker.check_model(model)
-    except DecodeError as error:
-        raise ValueError(f"load: {name} is no ONNX model: {error}") from error
-    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
-        raise ValueError(f"load: {name} is no valid ONNX model: {' '.join(str(error).split())}") from error
-    if model.functions:
-        import onnx.inliner
+        if model.functions:
+            import onnx.inliner
 
-        model = onnx.inliner.inline_local_functions(model)
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    if opset not in OPSETS:
-        raise UnsupportedError(f"load: {name} has opset {opset}, expected {OPSETS[0]} to {OPSETS[-1]}")
-    loaded = Model(name, model.graph, opset, {p.key: p.value for p in model.metadata_props})
+            model = onnx.inliner.inline_local_functions(model)
+        opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+        if opset not in OPSETS:
+            raise UnsupportedError(f"load: {name} has opset {opset}, expected {OPSETS[0]} to {OPSETS[-1]}")
+        loaded = Model(name, model.graph, opset, {p.key: p.value for p in model.metadata_props})
+    except (OSError, UnsupportedError):
+        raise
+    except Exception as error:  # a damaged file can raise DecodeError, ValidationError, KeyError, ...
+        raise ValueError(f"load: {name} is no valid ONNX model: {' '.join(str(error).split())}") from error
     return loaded, loaded.params
 
 
