@@ -523,7 +523,7 @@ def _batch_norm(
 
 @rule("layer_norm")
 def _layer_norm(b: Builder, y: Value, x: Value, *, eps: float = 1e-5, scale: Any = None, bias: Any = None) -> Result:
-    """`scale` and `bias` are those of a multiplication and an addition behind it, which `export` has taken in."""
+    """`scale` and `bias` are those of a multiplication and an addition behind it, which the writer has taken in."""
     vectors = [b.ones(x.shape[-1], y.dtype) if scale is None else b.name(scale)]
     vectors += [] if bias is None else [b.name(bias)]
     return plain(y.ndim), b.node("LayerNormalization", b.name(x), *vectors, axis=-1, epsilon=eps)

@@ -11,10 +11,9 @@ import numpy as np
 
 from ..blame import describe
 from ..tensor import value
-from .build import UnsupportedError, numpy_dtype
+from .build import INSTALL, UnsupportedError, numpy_dtype
 from .operators import OPERATORS, Arguments, Held, kernel_order, plain
 
-INSTALL = 'needs the onnx package: pip install "minigraph[onnx]"'
 OPSETS = range(1, 29)
 
 

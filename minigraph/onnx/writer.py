@@ -16,10 +16,8 @@ from ..blame import describe
 from ..graph.trace import Edge, Graph, Vertex, trace
 from ..serialize import atomic_write
 from ..tensor import value
-from .build import IR_VERSION, OPSET, Builder, Length, UnsupportedError, Value, onnx_type, plain
+from .build import INSTALL, IR_VERSION, OPSET, Builder, Length, UnsupportedError, Value, onnx_type, plain
 from .rules import REFUSED, RULES
-
-INSTALL = 'needs the onnx package: pip install "minigraph[onnx]"'
 
 
 def export(
@@ -84,8 +82,11 @@ def export(
     if model.ByteSize() >= 2**31:
         raise ValueError(f"export: the model has {model.ByteSize():,} bytes, and a file of ONNX holds less than 2 GB")
     onnx.checker.check_model(model, full_check=True)
-    with atomic_write(path) as file:
-        file.write(model.SerializeToString())
+    try:
+        with atomic_write(path) as file:
+            file.write(model.SerializeToString())
+    except OSError as error:
+        raise OSError(f"export: {os.fspath(path)} was not written: {error.strerror or error}") from error
 
 
 def _inputs(f: Callable[..., Any], arguments: tuple[Any, ...], batch: bool) -> dict[str, int]:

@@ -226,7 +226,7 @@ def _(g, _y, _x):
 
 
 REFUSED = {
-    "mask": (hidden_mask, {}, r"where \(line .* of test_export.py: return mg.where.* uses .* computed outside"),
+    "mask": (hidden_mask, {}, r"where \(line .* of test_writer.py: return mg.where.* uses .* computed outside"),
     "mask of a fixed shape": (hidden_mask, {"batch": False}, "uses .* follows the inputs' values and was computed out"),
     "index": (picks, {}, r"getitem .* uses an array int64 \(2,\), which follows the batch"),
     "number": (lambda x: x * (1 / len(x)), {}, "multiply .* uses the number 0.5, which follows"),
