@@ -1,5 +1,7 @@
 """Exporting rows of the table of operations, and running models in onnxruntime. `docs/onnx_table.py` uses it too."""
 
+from collections import Counter
+
 import numpy as np
 
 import minigraph as mg
@@ -36,13 +38,19 @@ def run(path, *inputs):
     return session.run(None, dict(zip(names, inputs, strict=True)))
 
 
-def compare(row, c, path):
-    """Export a case in float32 with its floating arguments as inputs; (operators, largest error in onnxruntime).
-
-    The error is that of the value in float64, in units of the value where that is more than 1.
-    """
+def operators(path):
+    """How many nodes of each operator a model has."""
     import onnx
 
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+def is_refused(row, c):
+    return row.name in REFUSED_ROWS and c.kwargs.get("train", True)
+
+
+def export_case(row, c, path):
+    """Export a case in float32, with its floating arguments as inputs: (the function, these in float64)."""
     exact = []
 
     def place(a):
@@ -57,13 +65,20 @@ def compare(row, c, path):
     def f(*arrays):
         return row.op(*(fill(a, arrays) for a in args), **c.kwargs)
 
+    mg.onnx.export(f, tuple(a.astype(np.float32) for a in exact), path, batch=False)
+    return f, exact
+
+
+def error_of(row, c, path):
+    """Export a case, run it in onnxruntime, and return its largest error.
+
+    That is the difference from the value in float64, in units of the value where this is more than 1.
+    """
+    f, exact = export_case(row, c, path)
     inputs = [a.astype(np.float32) for a in exact]
-    mg.onnx.export(f, tuple(inputs), path, batch=False)
-    operators = [node.op_type for node in onnx.load(path).graph.node]
     got = run(path, *inputs)
     want = [np.asarray(value(y)) for y in tree.leaves(f(*exact))]
     dtypes = [value(y).dtype for y in tree.leaves(f(*map(mg.Tensor, inputs)))]
     assert [(g.shape, g.dtype) for g in got] == [(w.shape, d) for w, d in zip(want, dtypes, strict=True)]
     errors = [np.abs(g - w) / np.maximum(1, np.abs(w)) for g, w in zip(got, want, strict=True)]
-    return operators, max(float(e.max(initial=0)) for e in errors)
-
+    return max(float(e.max(initial=0)) for e in errors)

@@ -11,7 +11,7 @@ import minigraph as mg
 from minigraph import tree
 from models import airnet, cnn
 from tests.onnx import nets
-from tests.onnx.cases import run
+from tests.onnx.cases import operators, run
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -20,10 +20,6 @@ pytest.importorskip("onnxruntime")
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "model.onnx"
-
-
-def operators(path):
-    return Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
 def lengths(info):
