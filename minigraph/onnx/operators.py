@@ -64,13 +64,13 @@ class Arguments:
         """Input i if it is stored in the model."""
         return self.inputs[i] if i < len(self.inputs) else None
 
-    def check(self, wanted: list[str]) -> None:
-        """Raise UnsupportedError for attributes that nobody has asked for, and for outputs that nobody makes."""
+    def check(self, several: bool) -> None:
+        """Raise UnsupportedError for attributes that nobody has asked for, and for `several` outputs that are used."""
         rest = self._attributes.keys() - self._asked
         if rest:
             raise UnsupportedError(f"the attribute {', '.join(sorted(rest))}")
-        if len(wanted) > 1 and self.op_type not in SEVERAL:
-            raise UnsupportedError(f"{len(wanted)} outputs")
+        if several and self.op_type not in SEVERAL:
+            raise UnsupportedError(f"{self.outputs} outputs")
 
 
 def operator(*names: str) -> Callable[[Callable[[Arguments], Function]], Callable[[Arguments], Function]]:

@@ -45,7 +45,7 @@ class Model:
         nodes = [*graph.node]
         used = Counter(name for node in nodes for name in node.input) + Counter(self.outputs)
         self._orders = _kernels(nodes, stored, used)
-        self._constants, self.params = self._divide(nodes, stored)
+        self._constants, self._params = self._divide(nodes, stored)
         self._steps = self._compile(nodes, opset, used, stored)
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class Model:
             where = f"{node.op_type} {node.name or node.output[0]}"
             try:
                 function = OPERATORS[node.op_type](arguments)
-                arguments.check([name for name in node.output if used[name]])
+                arguments.check(any(used[name] for name in node.output[1:]))
             except UnsupportedError as error:
                 problems.append(f"{where}: {error}")
                 continue
@@ -97,8 +97,8 @@ class Model:
         return steps
 
     def __call__(self, params: Any, *inputs: Any) -> Any:
-        if not isinstance(params, dict) or params.keys() != self.params.keys():
-            raise ValueError(f"{self.path}: expected params as load gave them, a dict of {len(self.params)} arrays")
+        if not isinstance(params, dict) or params.keys() != self._params.keys():
+            raise ValueError(f"{self.path}: expected params as load gave them, a dict of {len(self._params)} arrays")
         if len(inputs) != len(self.inputs):
             names = ", ".join(i.name for i in self.inputs)
             raise TypeError(f"{self.path}: expected the inputs {names}, got {len(inputs)}")
@@ -183,7 +183,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, dict[str, np.ndarray]]:
         raise
     except Exception as error:  # a damaged file can raise DecodeError, ValidationError, KeyError, ...
         raise ValueError(f"load: {name} is no valid ONNX model: {' '.join(str(error).split())}") from error
-    return loaded, loaded.params
+    return loaded, loaded._params
 
 
 def _kind(node: Any) -> str:

@@ -1,4 +1,4 @@
-"""Writing a function as an ONNX model: its graph is traced twice, and what differs follows the batch."""
+"""Writing a function as an ONNX model: its graph is traced several times, and what differs follows the batch."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from ..serialize import atomic_write
 from ..tensor import value
 from .build import INSTALL, IR_VERSION, OPSET, Builder, Length, UnsupportedError, Value, onnx_type, plain
 from .rules import REFUSED, RULES
+
+_OPEN = {"shape", "index", "widths"}  # arguments that are lengths, and may follow the batch
 
 
 def export(
@@ -51,12 +53,13 @@ def export(
     such as the state that comes back as it was, are left out. An input of integers can be an index (`table[tokens]`),
     or an operand.
 
-    To find out what follows the inputs, `f` is run a second time, with one example more in the batch: of random numbers
-    of about the same size where they are floating, otherwise the same in another order.
+    To find out what follows the inputs, `f` is run twice more, with one and two examples more in the batch: of random
+    numbers of about the same size where they are floating, otherwise the same in another order.
 
     Raises:
-        UnsupportedError: an operation has no counterpart in ONNX, or an array was computed from the inputs by NumPy
-            outside of the graph, such as a mask `x > 0`. The message names the operation and its line.
+        UnsupportedError: an operation has no counterpart in ONNX, an array was computed from the inputs by NumPy
+            outside of the graph, such as a mask `x > 0`, or a length does not grow in proportion to the batch. The
+            message names the operation and its line.
         TypeError, ValueError: the example does not fit the function or has no batch; the function depends on nothing
             that is traced; the metadata are no texts. ValueError also where the model is too large for a file, 2 GB.
         ImportError: the `onnx` package is missing. OSError: the file cannot be written.
@@ -73,8 +76,10 @@ def export(
         raise TypeError("export: metadata should be texts by names that are texts")
     arguments = example if isinstance(example, tuple) else (example,)
     inputs = _inputs(f, arguments, batch)
-    first, second = _two_examples(arguments, inputs, batch)
-    writer = _Writer(_graph(f, first), _graph_again(f, second), inputs, first, second, batch)
+    runs = _examples(arguments, inputs, batch)
+    graphs = [_graph(f, run, again=i > 0) for i, run in enumerate(runs)]
+    arrays = {name: [np.asarray(value(run[i])) for run in runs] for name, i in inputs.items()}
+    writer = _Writer(graphs, arrays, batch)
     model = writer.model(str(getattr(getattr(f, "func", f), "__name__", "model")))
     model.ir_version = IR_VERSION
     model.producer_name = "minigraph"
@@ -114,39 +119,40 @@ def _inputs(f: Callable[..., Any], arguments: tuple[Any, ...], batch: bool) -> d
     return found
 
 
-def _two_examples(
+def _examples(
     arguments: tuple[Any, ...], inputs: Mapping[str, int], batch: bool
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The arguments with at least two examples in the batch, and with other values in the inputs and one example more.
+) -> list[tuple[Any, ...]]:
+    """The arguments, with at least two examples in the batch; and with other inputs, of one and two examples more.
 
-    A batch of 1 would not show where an array is stretched to the batch. Random numbers show what is computed from the
-    inputs where nobody looks: a mask `x > 0` differs in them, even if the example is all zeros.
+    A batch of 1 would not show where an array is stretched to the batch, and two batches would not show whether a
+    length is in proportion. Random numbers show what is computed from the inputs where nobody looks: a mask `x > 0`
+    differs in them, even if the example is all zeros.
     """
     rng = np.random.default_rng(0)
-    first, second = [*arguments], [*arguments]
+    runs: list[list[Any]] = [[*arguments] for _ in range(3)]
     for i in inputs.values():
         a = np.asarray(value(arguments[i]))
-        if batch:
-            a = np.concatenate([a, a]) if len(a) == 1 else a
-            first[i], second[i] = a, np.concatenate([a[::-1], a[-1:]])
-        else:
-            first[i], second[i] = a, a.reshape(-1)[::-1].reshape(a.shape)
-        if a.dtype.kind == "f":
-            finite = a[np.isfinite(a)].astype(np.float64)
-            mean, std = (finite.mean(), max(finite.std(), 1)) if finite.size else (0, 1)
-            second[i] = (mean + std * rng.standard_normal(second[i].shape)).astype(a.dtype)
-    return tuple(first), tuple(second)
+        if batch and len(a) == 1:
+            a = np.concatenate([a, a])
+        runs[0][i] = a
+        for more in (1, 2):
+            if a.dtype.kind == "f":
+                finite = a[np.isfinite(a)].astype(np.float64)
+                mean, std = (finite.mean(), max(finite.std(), 1)) if finite.size else (0, 1)
+                shape = (len(a) + more, *a.shape[1:]) if batch else a.shape
+                runs[more][i] = (mean + std * rng.standard_normal(shape)).astype(a.dtype)
+            else:
+                runs[more][i] = np.concatenate([a[::-1], a[:more]]) if batch else np.flip(a)
+    return [*map(tuple, runs)]
 
 
-def _graph(f: Callable[..., Any], arguments: tuple[Any, ...]) -> Graph:
-    with np.errstate(all="ignore"):
-        return trace(f, *arguments, what="export")
-
-
-def _graph_again(f: Callable[..., Any], arguments: tuple[Any, ...]) -> Graph:
+def _graph(f: Callable[..., Any], arguments: tuple[Any, ...], again: bool) -> Graph:
     try:
-        return _graph(f, arguments)
+        with np.errstate(all="ignore"):
+            return trace(f, *arguments, what="export")
     except Exception as error:
+        if not again:
+            raise
         raise ValueError(
             "export: the function takes the example, but not other numbers, of one example more in the batch: "
             f"{error}. With batch=False its batch has the length of the example"
@@ -154,29 +160,28 @@ def _graph_again(f: Callable[..., Any], arguments: tuple[Any, ...]) -> Graph:
 
 
 class _Writer:
-    """Goes through the vertices of both graphs together, and makes ONNX's nodes of them."""
+    """Goes through the vertices of the graphs together, and makes ONNX's nodes of them."""
 
-    def __init__(
-        self, graph: Graph, other: Graph, inputs: Mapping[str, int], first: Any, second: Any, batch: bool
-    ) -> None:
-        self.graph, self.other, self.batch = graph, other, batch
-        self.inputs = {n: (np.asarray(value(first[i])), np.asarray(value(second[i]))) for n, i in inputs.items()}
-        self.n = next(iter(self.inputs.values()))[0].shape[0] if batch else 0
-        self.b = Builder(next(iter(self.inputs), None))
+    def __init__(self, graphs: list[Graph], inputs: dict[str, list[np.ndarray]], batch: bool) -> None:
+        self.graph, self.other, self.third = graphs
+        self.inputs, self.batch = inputs, batch
+        self.n = len(next(iter(inputs.values()))[0]) if batch else 0
+        self.b = Builder(next(iter(inputs), None))
         self.given: dict[str, Value] = {}
         self.values: dict[int, Value | None] = {}
-        self.uses = Counter(e.source for v in graph.vertices for e in v.inputs)
-        self.consumers = {e.source: v for v in graph.vertices for e in v.inputs}
+        self.uses = Counter(e.source for v in self.graph.vertices for e in v.inputs)
+        self.consumers = {e.source: v for v in self.graph.vertices for e in v.inputs}
 
     def model(self, name: str) -> Any:
         from onnx import helper
 
-        if [_look(v) for v in self.graph.vertices] != [_look(v) for v in self.other.vertices]:
+        looks = [[_look(v) for v in g.vertices] for g in (self.graph, self.other, self.third)]
+        if looks[0] != looks[1] or looks[0] != looks[2]:
             raise ValueError(
                 "export: the function makes another graph of other numbers, of one example more in the batch, as by a "
                 "loop over the examples, or a choice by their values"
             )
-        for title, (a, again) in self.inputs.items():
+        for title, (a, again, _) in self.inputs.items():
             self.b.unique(title)
             shape = tuple(map(self._length, a.shape, again.shape))
             self.given[title] = Value(shape, a.dtype, {plain(a.ndim): title})
@@ -208,7 +213,7 @@ class _Writer:
 
     def _constant(self, a: np.ndarray, again: np.ndarray, title: str = "constant") -> Value | None:
         """The Value of a constant that was `a` in the first run. It may be an input; None where it depends on one."""
-        for name, (x, y) in self.inputs.items():
+        for name, (x, y, _) in self.inputs.items():
             if _same(a, x) and _same(again, y) and not _same(x, y):
                 return self.given[name]
         if _same(a, again):
@@ -239,12 +244,16 @@ class _Writer:
         if rule is None or not v.primitive.__module__.startswith("minigraph."):
             reason = REFUSED.get(name, "only minigraph's own operations have a rule for it")
             raise UnsupportedError(f"{where} cannot be exported: {reason}")
-        args = [self._argument(a, again, v) for a, again in zip(v.args, w.args, strict=True)]
-        kwargs = {k: self._argument(a, w.kwargs[k], v) for k, a in v.kwargs.items()}
+        names = [*v.primitive.parameters, *[""] * len(v.args)]
+        args = [self._argument(a, again, v, n in _OPEN) for a, again, n in zip(v.args, w.args, names, strict=False)]
+        kwargs = {k: self._argument(a, w.kwargs[k], v, k in _OPEN) for k, a in v.kwargs.items()}
         done = [v]
         if name == "layer_norm":
             done += self._affine(v, kwargs)
         y = Value(tuple(map(self._length, v.shape, w.shape)), v.dtype)
+        for n, expected in zip(y.shape, self.third.vertices[v.index].shape, strict=True):
+            if isinstance(n, Length) and n.times * (self.n + 2) + n.plus != expected:
+                raise UnsupportedError(f"{where} cannot be exported: a length does not grow in proportion to the batch")
         with self.b.scope("/".join([*v.scope, f"{v.title}_{v.index}"])):
             try:
                 order, tensor = rule(self.b, y, *args, **kwargs)
@@ -273,42 +282,37 @@ class _Writer:
             v = following
         return taken
 
-    def _argument(self, a: Any, again: Any, v: Vertex) -> Any:
-        """An argument with Values in the place of arrays, and Lengths in the place of what follows the batch."""
+    def _argument(self, a: Any, again: Any, v: Vertex, open: bool) -> Any:
+        """An argument with Values in the place of arrays; if it may be `open`, Lengths for what follows the batch."""
         if isinstance(a, Edge):
             return self._value(a, v)
         if isinstance(a, slice):
-            return slice(*(self._argument(x, y, v) for x, y in zip(_ends(a), _ends(again), strict=True)))
+            return slice(*(self._argument(x, y, v, open) for x, y in zip(_ends(a), _ends(again), strict=True)))
         if isinstance(a, (tuple, list)) and len(a) == len(again):
-            return type(a)(self._argument(x, y, v) for x, y in zip(a, again, strict=True))
-        if isinstance(a, (int, np.integer)) and not isinstance(a, bool):
+            return type(a)(self._argument(x, y, v, open) for x, y in zip(a, again, strict=True))
+        if open and isinstance(a, (int, np.integer)) and not isinstance(a, bool):
             return self._length(operator.index(a), operator.index(again))
         if isinstance(a, np.ndarray):
             found = self._constant(a, again)
             if found is None:
-                raise UnsupportedError(self._hidden(v, f"an array {describe(a)}"))
+                raise self._hidden(v, f"an array {describe(a)}")
             return found if a.ndim else found.array
         if not _same(np.asarray(a, object), np.asarray(again, object)):
-            raise UnsupportedError(self._hidden(v, f"the number {a!r}"))
+            raise self._hidden(v, f"the number {a!r}")
         return a
 
     def _value(self, e: Edge, v: Vertex) -> Value:
         found = self.values.setdefault(e.source, None)
         if found is None:
             source = self.graph.vertices[e.source]
-            raise UnsupportedError(self._hidden(v, source.title or f"an array {describe(source)}"))
+            raise self._hidden(v, source.title or f"an array {describe(source)}")
         return found
 
-    def _hidden(self, v: Vertex, what: str) -> str:
-        where = f"export: {v.title}{_line(v)} uses {what}, which"
-        if self.batch:
-            return (
-                f"{where} follows the batch or the inputs' values and was computed outside of the graph: compute it by "
-                "operations of minigraph on Tensors, or take it as an input"
-            )
-        return (
-            f"{where} follows the inputs' values and was computed outside of the graph: compute it by operations of "
-            "minigraph on Tensors, or take it as an input"
+    def _hidden(self, v: Vertex, what: str) -> UnsupportedError:
+        follows = "the batch or the inputs' values" if self.batch else "the inputs' values"
+        return UnsupportedError(
+            f"export: {v.title}{_line(v)} uses {what}, which follows {follows} and was computed outside of the graph: "
+            "compute it by operations of minigraph on Tensors, or take it as an input"
         )
 
     # ------------------------------------------------------------ what goes in and out

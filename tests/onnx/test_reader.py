@@ -3,6 +3,7 @@
 import functools
 import itertools
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,13 @@ def test_everything_unsupported_is_listed_before_anything_runs(path):
     make(path, [("Cast", ["x"], ["y"], {"to": onnx.TensorProto.BFLOAT16})])
     with pytest.raises(mg.onnx.UnsupportedError, match="the type bfloat16, expected one of bool"):
         mg.onnx.load(path)
+
+
+def test_without_the_package_the_error_says_what_to_install(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for call in (lambda: mg.onnx.load(path), lambda: mg.onnx.export(mg.exp, np.ones(2), path)):
+        with pytest.raises(ImportError, match=r'needs the onnx package: pip install -e "\.\[onnx\]"'):
+            call()
 
 
 def test_files_that_are_no_models(path):

@@ -226,6 +226,8 @@ REFUSED = {
     "mask of a fixed shape": (hidden_mask, {"batch": False}, "uses .* follows the inputs' values and was computed out"),
     "index": (picks, {}, r"getitem .* uses an array int64 \(2,\), which follows the batch"),
     "number": (lambda x: x * (1 / len(x)), {}, "multiply .* uses the number 0.5, which follows"),
+    "count of examples": (lambda x: x * len(x), {}, "multiply .* uses the number 2, which follows"),
+    "squares": (lambda x: (x @ x.T).reshape(-1) * 2, {}, "reshape .* does not grow in proportion to the batch"),
     "dropout": (lambda x: mg.dropout(x, 0.5, rng=np.random.default_rng(0)), {}, "which follows the batch"),
     "own primitive": (lambda x: tanh(x), {}, "tanh .* cannot be exported: only minigraph's own"),
     "count": (lambda x: mg.var(x, 0, ddof=1), {}, "var .* cannot be exported: it needs a length that"),
