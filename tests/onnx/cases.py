@@ -8,6 +8,7 @@ import minigraph as mg
 import minigraph.onnx
 from minigraph import tree
 from minigraph.tensor import value
+from models import transformer
 from tests.ops.table import converted
 
 # Rows that have cases which are refused: the words of the refusal.
@@ -18,6 +19,13 @@ REFUSED_ROWS = {
     "avg_pool_adjoint": "belongs to a backward pass",
     "batch_norm": "export the model with train=False",
 }
+
+
+def small_transformer(rng):
+    """Parameters of models/transformer.py whose head does not begin at 0, and a function of tokens (n) -> (n, 8)."""
+    params = transformer.init(rng, characters=11, length=8, width=16, heads=2, blocks=2)
+    params["head"]["w"] = rng.standard_normal((16, 11), np.float32)
+    return params, lambda n: rng.integers(0, 11, (n, 8))
 
 
 class Array:

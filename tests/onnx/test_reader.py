@@ -11,9 +11,8 @@ import pytest
 
 import minigraph as mg
 from minigraph.testing import check_vjp
-from models import airnet, cnn
-from tests.onnx import nets
-from tests.onnx.cases import operators, run
+from models import airnet, cnn, transformer
+from tests.onnx.cases import operators, run, small_transformer
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -131,11 +130,11 @@ def test_our_own_models_come_back(path):
     again = path.with_name("again.onnx")
     mg.onnx.export(model, (loaded, x[:2]), again)
     assert operators(again) == operators(path)
-    params = nets.init(rng)
-    tokens = rng.integers(0, nets.TOKENS, (4, nets.LENGTH))
-    mg.onnx.export(nets.transformer, (params, tokens[:2]), path)
+    params, tokens = small_transformer(rng)
+    mg.onnx.export(transformer.apply, (params, tokens(2)), path)
     model, loaded = mg.onnx.load(path)
-    np.testing.assert_allclose(model(loaded, tokens), nets.transformer(params, tokens), rtol=1e-5, atol=1e-5)
+    x = tokens(4)
+    np.testing.assert_allclose(model(loaded, x), transformer.apply(params, x), rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_go_to_inputs_and_parameters(path):
