@@ -40,7 +40,8 @@ class Value:
 
     Attributes:
         shape, dtype: those of minigraph's array.
-        names: by the order of axes, the ONNX tensor in which they stand so. A constant that no node uses has none.
+        names: by the order of axes, the ONNX tensor in which they stand so. A constant that no node uses has none; a
+            longer order is that of an array to which it is broadcast, with axes of length 1.
         array: the entries of a constant or parameter, else None.
         title: what a constant is called.
     """
@@ -60,7 +61,7 @@ class Value:
     def order(self) -> Order:
         """An order in which it is there already; the plain one, if that is."""
         usual = plain(self.ndim)
-        return usual if usual in self.names or not self.names else next(iter(self.names))
+        return usual if usual in self.names else next((o for o in self.names if len(o) == self.ndim), usual)
 
 
 def plain(ndim: int) -> Order:
@@ -193,13 +194,14 @@ class Builder:
     def _broadcast(self, v: Value, ndim: int, order: Order) -> str:
         if v.ndim in (0, ndim) or order == plain(ndim):
             return self.name(v, order if v.ndim == ndim else None)
-        if order not in v.names:  # axes of length 1 in front, and then in order
+        if order not in v.names:  # it has axes of length 1 in front, and these in order too
             new = ndim - v.ndim
             if v.array is not None:
                 v.names[order] = self.constant(v.array.reshape((1,) * new + v.array.shape).transpose(order), v.title)
             else:
-                wide = self.node("Unsqueeze", self.name(v), self.integers(range(new)))
-                v.names[order] = self.node("Transpose", wide, perm=order)
+                name = self.name(v, tuple(axis - new for axis in order if axis >= new))
+                ones = [i for i, axis in enumerate(order) if axis < new]
+                v.names[order] = self.node("Unsqueeze", name, self.integers(ones))
         return v.names[order]
 
     def reshape(self, name: str, shape: Sequence[int | Length]) -> str:
@@ -210,9 +212,9 @@ class Builder:
         allow = {"allowzero": 1} if 0 in lengths else {}
         return self.node("Reshape", name, self.integers(lengths), **allow)
 
-    def ones(self, n: Any, dtype: Any, value: float = 1) -> str:
+    def ones(self, n: int | Length, dtype: Any, value: float = 1) -> str:
         """A vector of n ones, or of another number."""
-        return self.constant(np.full(n, value, dtype))
+        return self.constant(np.full(fixed([n]), value, dtype))
 
 
 def onnx_type(dtype: Any) -> int:

@@ -145,6 +145,7 @@ def export(classifier: Classifier, path: str | os.PathLike[str]) -> None:
 
     Raises Stop for a model that has no form in ONNX, and for want of the package. OSError: the file cannot be written.
     """
+
     def logits(params: Any, state: Any, images: Any) -> Any:
         return {"logits": classifier.apply(params, state, images, train=False)[0]}
 

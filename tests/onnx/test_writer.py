@@ -113,6 +113,15 @@ def test_a_parameter_in_two_layouts_is_stored_twice(path):
     assert {"params.w", "params.w_2"} <= {i.name for i in onnx.load(path).graph.initializer}
 
 
+def test_a_bias_that_was_broadcast_is_still_a_vector(path):
+    def f(params, x):
+        return (mg.conv2d(x, params["w"]) + params["b"]).mean((1, 2)) * mg.exp(params["b"])
+
+    rng = np.random.default_rng(0)
+    params = {"w": rng.standard_normal((1, 1, 3, 2), np.float32), "b": rng.standard_normal(2, np.float32)}
+    check(f, (params, images(2, 4)), path, images(3, 4))
+
+
 def test_nodes_are_named_by_their_scopes(path):
     def f(params, x):
         return mg.tanh(x @ params["first"]["w"])
@@ -180,6 +189,7 @@ LAYOUTS = {  # the function, and how many transposes it needs
     "padding": (lambda x, w: mg.pad(mg.conv2d(x, w), ((0, 0), (1, 0), (2, 0), (0, 1))), 2),
     "channels first by hand": (lambda x, w: mg.conv2d(x, w).transpose(0, 3, 1, 2), 1),
     "a row": (lambda x, w: mg.conv2d(x, w)[:, 0], 2),
+    "a bias with another use": (lambda x, w: (mg.conv2d(x, w) + w[0, 0, 0]) * mg.exp(w[0, 0, 0]), 2),
     "weights made of others": (lambda x, w: mg.conv2d(x, w / mg.norm(w)), 3),
 }
 
@@ -224,6 +234,7 @@ REFUSED = {
     "number": (lambda x: x * (1 / len(x)), {}, "multiply .* uses the number 0.5, which follows"),
     "count of examples": (lambda x: x * len(x), {}, "multiply .* uses the number 2, which follows"),
     "squares": (lambda x: (x @ x.T).reshape(-1) * 2, {}, "reshape .* does not grow in proportion to the batch"),
+    "features": (lambda x: mg.layer_norm(x.T), {}, "layer_norm .* needs a length that follows the batch"),
     "dropout": (lambda x: mg.dropout(x, 0.5, rng=np.random.default_rng(0)), {}, "which follows the batch"),
     "own primitive": (lambda x: tanh(x), {}, "tanh .* cannot be exported: only minigraph's own"),
     "count": (lambda x: mg.var(x, 0, ddof=1), {}, "var .* cannot be exported: it needs a length that"),
