@@ -187,6 +187,7 @@ OPERATORS |= {
     "Add": entrywise(ops.add), "Sub": entrywise(ops.subtract), "Mul": entrywise(ops.multiply),
     "Div": entrywise(truncated_quotient), "Pow": entrywise(power), "Neg": entrywise(ops.negative),
     "Abs": entrywise(ops.abs), "Exp": entrywise(ops.exp), "Log": entrywise(ops.log), "Sqrt": entrywise(ops.sqrt),
+    "Atanh": entrywise(lambda x: (ops.log1p(x) - ops.log1p(-x)) / 2),
     "Reciprocal": entrywise(lambda x: 1 / x), "Sin": entrywise(ops.sin), "Cos": entrywise(ops.cos),
     "Tanh": entrywise(ops.tanh), "Sigmoid": entrywise(ops.sigmoid), "Relu": entrywise(ops.relu),
     "Softplus": entrywise(ops.softplus), "Erf": entrywise(ops.erf), "Softsign": entrywise(lambda x: x / (1 + abs(x))),

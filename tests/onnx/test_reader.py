@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import minigraph as mg
+from minigraph import tree
 from minigraph.testing import check_vjp
 from models import airnet, cnn, transformer
-from tests.onnx.cases import operators, run, small_transformer
+from tests.onnx.cases import export_case, is_refused, operators, run, small_transformer
+from tests.ops.table import ROWS
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -137,6 +139,27 @@ def test_our_own_models_come_back(path):
     np.testing.assert_allclose(model(loaded, x), transformer.apply(params, x), rtol=1e-5, atol=1e-5)
 
 
+CASES = [pytest.param(row, c, id=f"{row}-{i}") for row in ROWS for i, c in enumerate(row.cases)
+         if not is_refused(row, c)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "c"), CASES)
+def test_every_primitive_comes_back_with_its_gradient(row, c, path):
+    f, exact = export_case(row, c, path)
+    model, params = mg.onnx.load(path)
+
+    def loss(g):
+        return lambda *xs: sum((y * y).sum() for y in tree.leaves(g(*xs)))
+
+    every = tuple(range(len(exact)))
+    inputs = [x.astype(np.float32) for x in exact]
+    got, grads = mg.value_and_grad(loss(lambda *xs: model(params, *xs)), argnums=every)(*inputs)
+    want, expected = mg.value_and_grad(loss(f), argnums=every)(*exact)
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+    for g, e in zip(grads, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-3, atol=1e-4)
+
+
 def test_gradients_go_to_inputs_and_parameters(path):
     def f(params, x):
         return mg.softmax(mg.layer_norm(mg.conv2d(x, params["w"], padding=1), params["scale"]).mean(1)) ** 2
@@ -217,6 +240,7 @@ def test_models_of_the_onnx_package(kind, least):
     assert done >= least
 
 
+@pytest.mark.slow
 def test_real_architectures_of_the_onnx_package():
     """They come with constants as weights, so only one is run."""
     for file in sorted(SHIPPED.glob("light/*.onnx")):

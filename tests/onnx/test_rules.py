@@ -32,6 +32,7 @@ def test_onnxruntime_agrees(row, c, tmp_path):
         assert error_of(row, c, path) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_lists_of_the_docs_are_those_of_the_code():
     """`python docs/onnx_table.py` makes them anew. What it has measured, the last column, is left out here."""
     program = runpy.run_path(str(DOCS / "onnx_table.py"))
