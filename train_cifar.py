@@ -44,13 +44,9 @@ class Config(training.ImageRecipe):
         choices=("auto", "cifar10", "synthetic"),
     )
     data: str | None = setting(
-        None,
-        "the directory or the archive of CIFAR-10",
-        metavar="DIR",
-        shown="$MINIGRAPH_DATA, else the user's cache, else a download",
-        may_change=True,
-        path=True,
-    )
+        None, "the directory or the archive of CIFAR-10", metavar="DIR",
+        shown="$MINIGRAPH_DATA, else the user's cache, else a download", may_change=True, path=True,
+    )  # fmt: skip
     val: int | None = setting(None, "training images held out for validation", shown="a tenth", at_least=0)
     model: str = setting("airnet", "a module of models/", choices=models.names)
     widths: str | None = setting(None, "channels of its layers, as in 64,256,256", shown="those of the model")
@@ -231,6 +227,11 @@ def predict(config: Config, run: str, *images: str) -> None:
     training.classify(models.trained(run), images)
 
 
+def export(config: Config, run: str, path: str) -> None:
+    """The model of a run as a file of ONNX, which other programs run without minigraph."""
+    training.export(models.trained(run), path)
+
+
 def compare(config: Config, *runs: str) -> None:
     """A table of what differs between runs, and their curves over each other in compare.png."""
     training.compare(*runs)
@@ -243,7 +244,7 @@ def default_preset(options: Mapping[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 2 after an error that the user can mend, 128 + n after the signal n (130: Ctrl-C)."""
-    return training.launch(train, PRESETS, argv, commands=[evaluate, predict, compare], default=default_preset)
+    return training.launch(train, PRESETS, argv, commands=[evaluate, predict, export, compare], default=default_preset)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ __all__ = [  # noqa: RUF022  (by kind)
     # primitives of one's own
     "Primitive", "custom_vjp", "primitive", "primitives",
     # modules
-    "data", "interop", "ops", "optim", "parallel", "random", "serialize", "testing", "training", "tree",
+    "data", "interop", "onnx", "ops", "optim", "parallel", "random", "serialize", "testing", "training", "tree",
     # operations: those that the families in ops/ list
     "abs", "add", "astype", "avg_pool", "batch_norm", "broadcast_to", "clip", "concatenate", "conv2d",
     "conv_transpose2d", "cos", "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "erf", "exp",
@@ -47,11 +47,11 @@ __all__ = [  # noqa: RUF022  (by kind)
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from . import data, interop, testing, training
+    from . import data, interop, onnx, testing, training
 else:  # these are imported when they are first used, since few programs need all of them
 
     def __getattr__(name: str) -> object:
-        if name in ("data", "interop", "testing", "training"):
+        if name in ("data", "interop", "onnx", "testing", "training"):
             import importlib
 
             return importlib.import_module(f"{__name__}.{name}")

@@ -17,13 +17,14 @@ LAYERS = [  # each may import from its own line and those above
     {"minigraph.transforms"},
     {f"minigraph.{name}" for name in ("recompute", "optim", "parallel", "serialize", "interop", "examples")},
     {f"minigraph.{name}" for name in ("testing", "graph", "data")},
+    {"minigraph.onnx"},
     {"minigraph.training"},
     {"minigraph"},
     {"models"},
     {"train_cifar", "train_text"},
 ]
 FILES = sorted([*ROOT.glob("minigraph/**/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("train_*.py")])
-HEAVY = ["scipy", "matplotlib", "pooch", "tqdm", "graphviz", "threadpoolctl", "concurrent.futures", "tarfile"]
+HEAVY = ["onnx", "scipy", "matplotlib", "pooch", "tqdm", "graphviz", "threadpoolctl", "concurrent.futures", "tarfile"]
 
 
 def module(path):

@@ -308,6 +308,22 @@ def test_evaluate_predict_and_compare(tmp_path, capsys, monkeypatch):
     assert re.search(r"lr +0\.05 +0\.01", capsys.readouterr().out) and (tmp_path / "compare.png").exists()
 
 
+def test_export_writes_what_onnxruntime_runs(tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    from tests.onnx.cases import run
+
+    assert train(tmp_path / "a") == 0
+    capsys.readouterr()
+    assert train_cifar.main(["--export", str(tmp_path / "a"), str(tmp_path / "model.onnx")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'model.onnx'} takes images (N, 32, 32, 3) to logits (N, 10)\n"
+    classifier = models.trained(tmp_path / "a")
+    images = (SMALL.test_images[:3] / 255 - classifier.mean) / classifier.std
+    (logits,) = run(tmp_path / "model.onnx", images.astype(np.float32))
+    np.testing.assert_allclose(logits, classifier.logits(SMALL.test_images[:3]), rtol=1e-4, atol=1e-4)
+    line = refused(capsys, train_cifar.main(["--export", str(tmp_path / "a"), str(tmp_path / "no" / "m.onnx")]))
+    assert f"{tmp_path / 'no' / 'm.onnx'} was not written: No such file or directory" in line
+
+
 def test_init_from_another_run_and_freeze(tmp_path, capsys):
     assert train(tmp_path / "a") == 0
     before = load(tmp_path / "a" / "checkpoint.safetensors")["params"]

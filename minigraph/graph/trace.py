@@ -67,6 +67,10 @@ class Vertex:
             with the first operation that keeps them. Arrays that come in from outside do not count.
         flops: the floating-point operations of its forward by definition; 0 for what has few.
         measured: what `measure.measure` has seen of it in a run; None for a graph that is only traced.
+        value: the array itself, of one that goes in; None for operations and outputs.
+        primitive: what the operation is a call of. None for arrays.
+        args, kwargs: the arguments of that call. In `args`, an Edge of `inputs` stands in the place of each operand;
+            what a forward has kept for its rule is not among `kwargs`.
     """
 
     index: int
@@ -84,6 +88,10 @@ class Vertex:
     saved: int = 0
     flops: int = 0
     measured: Measured | None = None
+    value: np.ndarray | None = field(default=None, repr=False)
+    primitive: Primitive[Any] | None = field(default=None, repr=False)
+    args: tuple[Any, ...] = field(default=(), repr=False)
+    kwargs: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def size(self) -> int:
@@ -322,7 +330,8 @@ class Builder:
         roles = _roles(sources for sources, _ in self.arguments.values())
         for node in self.nodes:
             if node.op is None:
-                self._add(node, "input" if node in entrances else "parameter", self.titles.get(node), node)
+                kind, leaf = "input" if node in entrances else "parameter", node.leaf()
+                self._add(node, kind, self.titles.get(node), node, value=None if leaf is None else leaf._array)
                 continue
             sources, details = self.arguments[node]
             for _, source in sources:
@@ -330,11 +339,17 @@ class Builder:
                     title = self.titles.get(id(source)) or self._origin(source)
                     kind = "state" if id(source) in state else "input" if id(source) in entrances else "constant"
                     note = "" if title else _constant(source, roles[id(source)])
-                    self._add(id(source), kind, title, source, note=note)
+                    self._add(id(source), kind, title, source, note=note, value=source)
             edges = [
                 Edge(self.ids[s], role) if isinstance(s, Node) else Edge(self.ids[id(s)], role, gradient=False)
                 for role, s in sources
             ]
+            operands = iter(edges)
+            args = tuple(
+                next(operands) if is_operand(argument, parent) else argument
+                for argument, parent in zip(node.args, node.parents, strict=True)
+            )
+            kwargs = {k: v for k, v in (node.kwargs or {}).items() if k != "saved"}
             rule = self.tracer.rules.get(node)
             of = None if rule is None else self.ids.get(rule)
             order = 0
@@ -344,7 +359,7 @@ class Builder:
             flops = node.op.flops(node.shape, *node.args, **(node.kwargs or {})) if node.op.flops else 0
             self._add(
                 node, "operation", node.op.name, node, note=details, name=self.titles.get(node), inputs=tuple(edges),
-                order=order, of=of, call=call, flops=flops,
+                order=order, of=of, call=call, flops=flops, primitive=node.op, args=args, kwargs=kwargs,
             )  # fmt: skip
 
     def _origin(self, array: np.ndarray) -> str | None:
@@ -580,6 +595,11 @@ def _constant(array: np.ndarray, role: str) -> str:
     return f"{role}constant"
 
 
+def is_operand(argument: Any, parent: Node | None) -> bool:
+    """Whether an argument of an operation has an edge: it comes from the graph, or is an array with axes."""
+    return parent is not None or (isinstance(argument, np.ndarray) and argument.ndim > 0)
+
+
 def arguments(node: Node) -> tuple[list[tuple[str, Any]], str]:
     """What has an edge to the node, and its other arguments as a text.
 
@@ -592,10 +612,8 @@ def arguments(node: Node) -> tuple[list[tuple[str, Any]], str]:
     for i, (argument, parent) in enumerate(zip(node.args, node.parents, strict=True)):
         name = names[i] if i < len(names) else ""
         role = name if names != _OPERANDS else ""
-        if parent is not None:
-            sources.append((role, through(parent)))
-        elif isinstance(argument, np.ndarray) and argument.ndim:
-            sources.append((role, argument))
+        if is_operand(argument, parent):
+            sources.append((role, argument if parent is None else through(parent)))
         else:
             other[name or str(i)] = argument
     # Arrays among the keyword arguments are not shown: they were computed before the forward, as in batch_norm.

@@ -28,8 +28,8 @@ def column_sums(x: np.ndarray) -> np.ndarray:
 
 def add_channels(y: np.ndarray, bias: np.ndarray) -> None:
     """y += bias in place, for a contiguous y (..., W, C) and bias (C,). The bias is repeated to rows of W C entries."""
-    rows = y.reshape(*y.shape[:-2], -1)
-    rows += _repeat(bias, y.shape[-2])
+    rows = y.reshape(-1, y.shape[-2] * y.shape[-1])
+    rows += _repeat(bias, rows)
 
 
 def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

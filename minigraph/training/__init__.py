@@ -13,7 +13,7 @@ from .recipe import ImageRecipe, Recipe, presets, work
 from .run import Run
 from .scoring import accuracy, confusion, predict, score
 from .settings import Settings, setting
-from .use import classify, compare, evaluate
+from .use import classify, compare, evaluate, export
 
 __all__ = [
     "Checkpoint",
@@ -29,6 +29,7 @@ __all__ = [
     "compare",
     "confusion",
     "evaluate",
+    "export",
     "freeze",
     "launch",
     "need",

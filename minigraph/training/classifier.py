@@ -42,6 +42,7 @@ class Classifier:
             (maps, state) with maps `(N, h, w, K)`, and `head(params, state, maps, *, train)` returns (logits, state).
 
     Attributes:
+        apply: as given.
         classes, shape, mean, std: as in the checkpoint.
         params, state: the weights in use; averages of weights where the training kept them.
         config, facts: the settings of the run, and what each of its results says. What they hold is not checked.
@@ -62,7 +63,7 @@ class Classifier:
     ) -> None:
         self.path = Path(path)
         self.config, self.facts = checkpoint.config, checkpoint.facts
-        self._apply, self._features, self._head = apply, features, head
+        self.apply, self._features, self._head = apply, features, head
         try:
             self.params, self.state = weights(checkpoint)
             self.name, self.classes, self.shape, self.mean, self.std = _description(checkpoint.model)
@@ -92,7 +93,7 @@ class Classifier:
         """
 
         def apply(x: np.ndarray) -> Any:
-            return self._apply(self.params, self.state, x, train=False)[0]
+            return self.apply(self.params, self.state, x, train=False)[0]
 
         with np.errstate(all="ignore"):
             logits = predict(apply, self._loader(images), tta=tta, unsure=unsure, executor=executor)
@@ -171,7 +172,7 @@ class Classifier:
         x = np.zeros((1, *self.shape), np.float32)
         try:
             with np.errstate(all="ignore"):
-                logits, _ = self._apply(self.params, self.state, x, train=False)
+                logits, _ = self.apply(self.params, self.state, x, train=False)
         except Exception as error:  # arrays of other shapes, or none at all, can raise anything
             reason = " ".join(str(error).split())
             raise ValueError(f"the model does not run with these weights: {type(error).__name__}: {reason}") from error

@@ -1,4 +1,4 @@
-"""What a program does with trained models: measure one, classify pictures with it, and lay runs beside each other."""
+"""What a program does with trained models: measure one, classify with it, export it, lay runs beside each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import parallel
+from .. import onnx, parallel
 from ..ops.loss import softmax
 from . import plots
 from .classifier import Classifier
@@ -135,6 +135,30 @@ def classify(
         best = np.argsort(-row, kind="stable")[:top]
         print("  ".join([f"{os.fspath(path):{width}}", *(f"{classifier.classes[i]} {row[i]:.1%}" for i in best)]))
     return probabilities
+
+
+def export(classifier: Classifier, path: str | os.PathLike[str]) -> None:
+    """Write a classifier as an ONNX model, from images `(N, H, W, C)` to logits `(N, classes)`; prints a line.
+
+    Its images are floating and normalised: (values from 0 to 1 - mean) / std. The file says by its metadata, in JSON,
+    what `classes`, `mean` and `std` are, and whatever else a user has to know; see `mg.onnx.export`.
+
+    Raises Stop for a model that has no form in ONNX, and for want of the package. OSError: the file cannot be written.
+    """
+
+    def logits(params: Any, state: Any, images: Any) -> Any:
+        return {"logits": classifier.apply(params, state, images, train=False)[0]}
+
+    what = {"name": classifier.name, "classes": classifier.classes, "layout": "NHWC", "mean": classifier.mean,
+            "std": classifier.std, **{k: v for k, v in classifier.facts.items() if type(v) is str}}  # fmt: skip
+    example = np.zeros((2, *classifier.shape), np.float32)
+    metadata = {name: json.dumps(value) for name, value in what.items()}
+    try:
+        onnx.export(logits, (classifier.params, classifier.state, example), path, metadata=metadata)
+    except (onnx.UnsupportedError, ImportError) as error:
+        raise Stop(f"{classifier.path}: {error}") from error
+    shape = ", ".join(map(str, classifier.shape))
+    print(f"{os.fspath(path)} takes images (N, {shape}) to logits (N, {len(classifier.classes)})")
 
 
 def compare(*runs: str | os.PathLike[str], picture: str | os.PathLike[str] = "compare.png") -> str:

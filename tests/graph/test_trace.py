@@ -36,6 +36,28 @@ def test_a_vertex_knows_its_operands_its_line_and_what_it_keeps():
     assert [*trace(lambda p: p["w"] * 2, {"w": w}).parameters] == ["p.w"]
 
 
+def test_a_vertex_has_its_value_or_the_call_that_made_it():
+    x, w, table = np.ones((2, 3)), np.full((3, 2), 2.0), np.arange(2.0)
+
+    def f(x, params):
+        return mg.clip(mg.concatenate([x @ params["w"], table[None]]), 0, high=5)[1:]
+
+    graph = trace(f, x, {"w": w})
+    values = {v.title: v.value for v in graph.vertices if v.kind != "operation"}
+    assert values["output"] is None
+    np.testing.assert_array_equal(values["x"], x)
+    np.testing.assert_array_equal(values["params.w"], w)
+    matmul, joined, clip, item = graph.operations
+    assert [v.primitive for v in (matmul, clip)] == [mg.matmul, mg.clip]
+    assert (matmul.args, matmul.kwargs) == (matmul.inputs, {})
+    assert (clip.args, clip.kwargs) == ((*clip.inputs, 0), {"high": 5})
+    assert joined.args == (0, *joined.inputs) and joined.inputs[1].gradient is False
+    np.testing.assert_array_equal(graph.vertices[joined.inputs[1].source].value, table[None])
+    assert item.args == (*item.inputs, slice(1, None))
+    pooled = trace(lambda x: mg.max_pool(x, 2), np.ones((1, 2, 2, 1))).operations[0]
+    assert pooled.kwargs.keys() == {"window", "stride", "padding", "indexed"}  # not where the maxima are
+
+
 def test_an_array_that_several_operations_keep_counts_once():
     graph = trace(lambda x: mg.exp(x) * mg.exp(x).reshape(2, 5), np.ones((2, 5)))
     assert sum(v.saved for v in graph.operations) == 2 * 80

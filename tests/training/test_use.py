@@ -104,6 +104,28 @@ def test_classify_prints_a_line_for_each_picture(tmp_path, monkeypatch, capsys):
         use.classify(classifier(), ["missing.png"])
 
 
+def test_export_keeps_classes_and_normalisation(tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    use.export(classifier(), tmp_path / "m.onnx")
+    assert capsys.readouterr().out == f"{tmp_path / 'm.onnx'} takes images (N, 4, 4, 3) to logits (N, 4)\n"
+    model = onnx.load(tmp_path / "m.onnx")
+    assert {p.key: json.loads(p.value) for p in model.metadata_props} == {
+        "name": "brightest", "classes": [*CLASSES], "layout": "NHWC", "mean": [0.5] * 3, "std": [0.25] * 3,
+        "dataset": "colours",
+    }  # fmt: skip
+    assert [(i.name, len(i.type.tensor_type.shape.dim)) for i in (*model.graph.input, *model.graph.output)] == [
+        ("images", 4), ("logits", 2),
+    ]  # fmt: skip
+
+    def hidden(params, state, x, *, train):
+        return brightest(params, state, x * (np.asarray(x.detach()) > 0), train=train)
+
+    other = classifier()
+    other.apply = hidden
+    with pytest.raises(Stop, match=r"c.safetensors: export: multiply .* computed outside of the graph"):
+        use.export(other, tmp_path / "other.onnx")
+
+
 # ---------------------------------------------------------------- compare
 
 

@@ -1,0 +1,92 @@
+"""Exporting rows of the table of operations, and running models in onnxruntime. `docs/onnx_table.py` uses it too."""
+
+from collections import Counter
+
+import numpy as np
+
+import minigraph as mg
+import minigraph.onnx
+from minigraph import tree
+from minigraph.tensor import value
+from models import transformer
+from tests.ops.table import converted
+
+# Rows that have cases which are refused: the words of the refusal.
+REFUSED_ROWS = {
+    "conv2d_weight_grad": "belongs to a backward pass",
+    "max_pool_scatter": "belongs to a backward pass",
+    "max_pool_gather": "belongs to a backward pass",
+    "avg_pool_adjoint": "belongs to a backward pass",
+    "batch_norm": "export the model with train=False",
+}
+
+
+def small_transformer(rng):
+    """Parameters of models/transformer.py whose head does not begin at 0, and a function of tokens (n) -> (n, 8)."""
+    params = transformer.init(rng, characters=11, length=8, width=16, heads=2, blocks=2)
+    params["head"]["w"] = rng.standard_normal((16, 11), np.float32)
+    return params, lambda n: rng.integers(0, 11, (n, 8))
+
+
+class Array:
+    """The place of a floating argument."""
+
+    def __init__(self, i):
+        self.i = i
+
+
+def run(path, *inputs):
+    """The results of a model in onnxruntime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [i.name for i in session.get_inputs()]
+    return session.run(None, dict(zip(names, inputs, strict=True)))
+
+
+def operators(path):
+    """How many nodes of each operator a model has."""
+    import onnx
+
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+def is_refused(row, c):
+    return row.name in REFUSED_ROWS and c.kwargs.get("train", True)
+
+
+def export_case(row, c, path):
+    """Export a case in float32, with its floating arguments as inputs: (the function, these in float64)."""
+    exact = []
+
+    def place(a):
+        exact.append(a)
+        return Array(len(exact) - 1)
+
+    args = converted(c.draw(), place)
+
+    def fill(a, arrays):
+        return [fill(v, arrays) for v in a] if isinstance(a, list) else arrays[a.i] if isinstance(a, Array) else a
+
+    def f(*arrays):
+        return row.op(*(fill(a, arrays) for a in args), **c.kwargs)
+
+    mg.onnx.export(f, tuple(a.astype(np.float32) for a in exact), path, batch=False)
+    return f, exact
+
+
+def error_of(row, c, path):
+    """Export a case, run it in onnxruntime, and return its largest error.
+
+    That is the difference from the value in float64, in units of the value where this is more than 1.
+    """
+    f, exact = export_case(row, c, path)
+    inputs = [a.astype(np.float32) for a in exact]
+    got = run(path, *inputs)
+    want = [np.asarray(value(y)) for y in tree.leaves(f(*exact))]
+    dtypes = [value(y).dtype for y in tree.leaves(f(*map(mg.Tensor, inputs)))]
+    assert [(g.shape, g.dtype) for g in got] == [(w.shape, d) for w, d in zip(want, dtypes, strict=True)]
+    errors = [np.abs(g - w) / np.maximum(1, np.abs(w)) for g, w in zip(got, want, strict=True)]
+    return max(float(e.max(initial=0)) for e in errors)
