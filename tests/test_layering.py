@@ -22,7 +22,7 @@ LAYERS = [  # each may import from its own line and those above
     {"train_cifar"},
 ]
 FILES = sorted([*ROOT.glob("minigraph/**/*.py"), *ROOT.glob("models/*.py"), ROOT / "train_cifar.py"])
-HEAVY = ["scipy", "matplotlib", "pooch", "tqdm", "graphviz", "threadpoolctl", "concurrent.futures", "tarfile"]
+HEAVY = ["scipy", "matplotlib", "pooch", "tqdm", "graphviz", "threadpoolctl", "concurrent.futures", "tarfile", "mpi4py"]
 
 
 def module(path):
