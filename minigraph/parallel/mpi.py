@@ -83,7 +83,7 @@ class MPI:
         shares = self._shares(n)
         share = shares[self.rank]
         gradients = task if isinstance(task, GradientTask) else None
-        total = gradients and GradientSum(self._comm, self._layout(gradients.params), shares)
+        total = GradientSum(self._comm, self._layout(gradients.params), shares) if gradients else None
         own = {block: PairwiseTree(len(values(block, n)), combine) for block in blocks(share.start, share.stop, n)}
         block_of = {i: block for block in own for i in values(block, n)}
 
@@ -122,22 +122,9 @@ class MPI:
 
     def _of_all(self, compute: Callable[[], T], finish: Callable[[], None] = lambda: None) -> list[T]:
         """`compute()` of each rank. If it raises on some, all raise the error of the lowest one, after `finish()`."""
-        error: Any = None
-        mine: Any = None
-        try:
-            mine = compute()
-        except BaseException as raised:
-            error = raised
+        mine = outcome(compute)
         finish()
-        outcomes = gather(self._comm, (mine, error and _portable(error)))
-        failed = next((rank for rank, (_, theirs) in enumerate(outcomes) if theirs is not None), None)
-        if failed is None:
-            return [value for value, _ in outcomes]
-        if failed != self.rank or error is None:
-            error, text = outcomes[failed][1]
-            error.add_note(f"on rank {failed} of {self.size}:\n{text}")
-        error.rank = failed
-        raise error
+        return values_of(self._comm, mine)
 
     def _layout(self, params: Any) -> Layout:
         key = tuple((np.shape(x), getattr(x, "dtype", float)) for x in tree.leaves(params))
@@ -146,9 +133,9 @@ class MPI:
         return self._layouts[key]
 
 
-def launched() -> bool:
-    """Whether a launcher of MPI has started this process. This imports nothing."""
-    return any(name in os.environ for name in RANK_VARIABLES)
+def launched() -> int | None:
+    """The rank of this process, if a launcher of MPI has started it. This imports nothing."""
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if name in os.environ), None)
 
 
 def world() -> Any:
@@ -158,7 +145,7 @@ def world() -> Any:
         ModuleNotFoundError: a launcher has started this process, and mpi4py is not installed.
         RuntimeError: the launcher belongs to another MPI than mpi4py uses.
     """
-    if not launched():
+    if launched() is None:
         return None
     try:
         from mpi4py.MPI import COMM_WORLD, Get_library_version
@@ -184,14 +171,50 @@ def gather(comm: Any, value: Any) -> list[Any]:
     return [pickle.loads(part.data) for part in np.split(received, sizes.cumsum()[:-1])]
 
 
-def _portable(error: BaseException) -> tuple[BaseException, str]:
-    """An exception that can be pickled, and its traceback as text."""
-    text = "".join(traceback.format_exception(error))
+class Outcome:
+    """What a function has returned on one rank, or what it has raised: this can be pickled."""
+
+    def __init__(self, value: Any = None, error: BaseException | None = None) -> None:
+        self.value = value
+        self.error = error
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        if self.error is None:
+            return self.value, None, ""
+        error, text = self.error, "".join(traceback.format_exception(self.error))
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        return None, error, text
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.value, self.error, self.text = state
+
+
+def outcome(f: Callable[[], Any]) -> Outcome:
+    """That of `f()` on this rank."""
     try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}"), text
-    return error, text
+        return Outcome(f())
+    except BaseException as error:
+        return Outcome(error=error)
+
+
+def values_of(comm: Any, mine: Outcome) -> list[Any]:
+    """The values of all ranks, of which this one has `mine`; collective. If some failed, all raise the lowest's error.
+
+    The exception has an attribute `rank`, for where it comes from, and on the other ranks the traceback as a note.
+    """
+    every = gather(comm, mine)
+    failed = next((rank for rank, theirs in enumerate(every) if theirs.error is not None), None)
+    if failed is None:
+        return [theirs.value for theirs in every]
+    error: Any = mine.error
+    if failed != comm.rank:
+        error = every[failed].error
+        error.add_note(f"on rank {failed} of {comm.size}:\n{every[failed].text}")
+    error.rank = failed
+    raise error
 
 
 def _share_of_cores(comm: Any) -> int:
