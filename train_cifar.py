@@ -59,7 +59,7 @@ class Config(training.Recipe):
     freeze: str | None = setting(None, "do not train parameters of these paths, as in 'block1.*'", metavar="PATTERN")
     keep: str = setting("last", "test the last epoch's weights, or those that validate best", choices=("last", "best"))
     tta: str = setting("mirror+translate", "views of each test image", choices=("none", "mirror", "mirror+translate"))
-    # The result depends on the micro-batch, and not on threads and ranks: so that is a fixed number, whatever the cores.
+    # The result depends on the micro-batch, not on threads and ranks: so that is a fixed number, whatever the cores.
     threads: int | None = setting(
         None, "threads of a process that share a step", shown="all cores", at_least=1, below=1000, may_change=True
     )

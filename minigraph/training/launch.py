@@ -101,29 +101,31 @@ def launch(
             train(config, run)
 
     ranks: Ranks | None = None
-    code, message = 0, ""
+    code, head, text = 0, "", ""
     try:
         ranks = Ranks()
         with ranks.silent():
             work(ranks)
     except (Stop, DataError, OSError) as error:
-        code, message = 2, f"{_head(program, error)}: {' '.join(_in_words(error).split())}"
+        code, head, text = 2, _head(program, error), " ".join(_in_words(error).split())
     except KeyboardInterrupt as error:
-        resumable = where is not None and (where / CHECKPOINT).exists()
-        code = 128 + (error.number if isinstance(error, Interrupted) else 2)
-        message = "interrupted" + (f": go on with --resume {where}" if resumable else "")
+        code, head = 128 + (error.number if isinstance(error, Interrupted) else 2), "interrupted"
+        if where is not None and (where / CHECKPOINT).exists():
+            text = f"go on with --resume {where}"
     except BaseException as error:
         if ranks is None or ranks.size == 1 or (isinstance(error, SystemExit) and not error.code):
             raise
-        code, message = 1, f"{_head(program, error)}: {error!r}\n{''.join(traceback.format_exception(error))}"
+        elsewhere = getattr(error, "rank", ranks.rank) != ranks.rank
+        trace = error.__notes__[-1] if elsewhere else "".join(traceback.format_exception(error))
+        code, head, text = 1, _head(program, error), f"{error!r}\n{trace}"
     if ranks is not None:
-        return ranks.end(code, message, _say)
-    _say(message)
+        return ranks.end(code, head, text, _say)
+    _say(f"{head}: {text}")
     return code
 
 
 def _head(program: str, error: BaseException) -> str:
-    """How the message of an error begins; it names the rank that the error has come from, where it came from one."""
+    """How the message of an error begins; it names the rank, where the error came from one to all."""
     rank = getattr(error, "rank", None)
     return f"{program}: error" + ("" if rank is None else f" on rank {rank}")
 

@@ -103,29 +103,33 @@ class Ranks:
                 stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open("/dev/null", "w"))))
             yield
 
-    def end(self, code: int, message: str, say: Callable[[str], None]) -> int:
-        """End with an exit code, and with a message if this rank has failed. Returns the code of all ranks.
+    def end(self, code: int, head: str, text: str, say: Callable[[str], None]) -> int:
+        """End with an exit code, and where this rank failed with a message `head: text`. Returns the code of all ranks.
 
         If all ranks come to their end, rank 0 says the message of the lowest one that has failed. Where the others wait
         for this one, it says its own and ends the job.
         """
+
+        def say_for(rank: int | None, head: str, text: str) -> None:
+            say(": ".join(part for part in (head + ("" if rank is None else f" on rank {rank}"), text) if part))
+
         if self._end is None:
-            if message:
-                say(message)
+            if head:
+                say_for(None, head, text)
             return code
         barrier = self._end.Ibarrier()
         late = time.monotonic() + GRACE
         while not barrier.Test():
             if code and time.monotonic() > late:
-                say(f"rank {self.rank}: {message}")
+                say_for(self.rank, head, text)
                 self._end.Abort(code)
             time.sleep(0.001)
-        every = mpi.gather(self._end, (code, message))
-        first = next((rank for rank, (number, _) in enumerate(every) if number), 0)
-        code, message = every[first]
-        if self.rank == 0 and message:
-            say(message if all(number == code for number, _ in every) else f"rank {first}: {message}")
-        return code
+        every = mpi.gather(self._end, (code, head, text))
+        first = next((rank for rank, (number, *_) in enumerate(every) if number), 0)
+        if self.rank == 0 and every[first][0]:
+            alike = all(number == every[first][0] for number, *_ in every)
+            say_for(None if alike else first, *every[first][1:])
+        return every[first][0]
 
 
 def _stored(value: Any) -> tuple[str, bytes, list[tuple[int, int]]]:
@@ -154,7 +158,7 @@ def _mapped(path: str, data: bytes, places: list[tuple[int, int]]) -> Any:
 
 
 def code() -> dict[str, Any]:
-    """What has to be the same on all ranks before anything else: versions, arithmetic, and the source of the modules."""
+    """What has to be the same on all ranks: versions, arithmetic, and the source of the modules."""
     facts: dict[str, Any] = {"Python": platform.python_version(), "NumPy": np.__version__, "arithmetic": _arithmetic()}
     main = getattr(sys.modules["__main__"], "__file__", None)
     roots = [Path(__file__).resolve().parents[1], *([Path(main).resolve().parent] if main else [])]
