@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mmap
+import os
 import pickle
 import platform
 import sys
@@ -100,7 +101,7 @@ class Ranks:
         """Inside it, only rank 0 prints."""
         with contextlib.ExitStack() as stack:
             if self.rank:
-                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open("/dev/null", "w"))))
+                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
             yield
 
     def end(self, code: int, head: str, text: str, say: Callable[[str], None]) -> int:

@@ -135,23 +135,23 @@ class Run:
         Raises CheckpointError if the saved checkpoint is of another model, Stop or CheckpointError if the files cannot
         be written, and Stop if the ranks differ in what they begin with.
         """
-        fresh = Checkpoint(plain(config), params, state, optimizer, facts=facts, model=model or {}, average=average)
+        now = Checkpoint(plain(config), params, state, optimizer, facts=facts, model=model or {}, average=average)
         self._lr = getattr(config, "lr", None)
-        if self.saved is None:
-            self.write(CONFIG, {**fresh.config, **facts})
-            self._now = fresh
-            self.save()  # now, since a full disk then shows at once, and a run killed in its first epoch can be resumed
-        else:
-            self._now = replace(self.saved.like(fresh), config=fresh.config, facts=facts)
+        if self.saved is not None:
+            now = replace(self.saved.like(now), config=now.config, facts=facts)
         changing = may_change(type(config))
         self.ranks.check_same(
             "what they begin with",
             lambda: {
-                **{option(name): value for name, value in fresh.config.items() if name not in changing},
-                **{part: digest(getattr(fresh, part)) for part in ("params", "state", "optimizer", "average", "facts")},
+                **{option(name): value for name, value in now.config.items() if name not in changing},
+                **{part: digest(getattr(now, part)) for part in ("facts", "params", "state", "optimizer", "average")},
             },
         )
-        return self._now
+        self._now = now
+        if self.saved is None:
+            self.write(CONFIG, {**now.config, **facts})
+            self.save()  # now, since a full disk then shows at once, and a run killed in its first epoch can be resumed
+        return now
 
     @property
     def now(self) -> Checkpoint:

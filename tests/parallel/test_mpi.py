@@ -1,23 +1,11 @@
-"""Real processes under mpiexec, each with a limit of its time."""
+"""The executor on real ranks, each with a limit of its time; and what a process knows that has no ranks."""
 
-import os
-import shutil
-import subprocess
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-needs_mpi = pytest.mark.skipif(not (MPIEXEC and find_spec("mpi4py")), reason="needs mpi4py and mpiexec")
-
-
-def mpiexec(ranks, *command, timeout=60):
-    """The ended process of a Python program on so many ranks."""
-    command = [MPIEXEC, "-n", str(ranks), sys.executable, *command]
-    return subprocess.run(command, cwd=ROOT, timeout=timeout, capture_output=True, text=True)
+from minigraph.parallel import mpi
+from tests.mpiexec import mpiexec, needs_mpi
 
 
 @needs_mpi
@@ -28,6 +16,45 @@ def mpiexec(ranks, *command, timeout=60):
 )  # fmt: skip
 def test_ranks(program, ranks):
     """The programs of ranks.py, which say what they hold; the first is that of the same bits as one process."""
-    ended = mpiexec(ranks, "-m", "tests.parallel.ranks", program)
+    ended = mpiexec(ranks, "tests.parallel.ranks", program)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("is done") == ranks
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    for name in (*mpi.RANK_VARIABLES, *mpi.SIZE_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_a_process_that_no_launcher_has_started(alone):
+    alone.setitem(sys.modules, "mpi4py", None)
+    alone.setitem(sys.modules, "mpi4py.MPI", None)  # it would be an error to import it
+    assert mpi.launched() is None and mpi.world() is None
+
+
+@pytest.mark.parametrize("name", mpi.RANK_VARIABLES)
+def test_a_launcher_without_mpi4py(name, alone):
+    alone.setenv(name, "3")
+    alone.setitem(sys.modules, "mpi4py", None)
+    alone.setitem(sys.modules, "mpi4py.MPI", None)
+    assert mpi.launched() == 3
+    with pytest.raises(ModuleNotFoundError, match=r"mpi4py, which is missing: pip install 'minigraph\[mpi\]'"):
+        mpi.world()
+
+
+class World:
+    size = 1
+
+
+def test_a_launcher_of_another_mpi(alone):
+    other = type(sys)("mpi4py.MPI")
+    other.COMM_WORLD, other.Get_library_version = World, lambda: "Some MPI 4\nof today"
+    alone.setitem(sys.modules, "mpi4py", type(sys)("mpi4py"))
+    alone.setitem(sys.modules, "mpi4py.MPI", other)
+    alone.setenv("OMPI_COMM_WORLD_RANK", "0")
+    assert mpi.world() is None  # a single rank is a process of its own
+    alone.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(RuntimeError, match=r"started 4 ranks, of which mpi4py sees one: .* \(Some MPI 4\)"):
+        mpi.world()
