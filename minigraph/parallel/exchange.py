@@ -19,6 +19,7 @@ from .pairwise import PairwiseTree, blocks, values
 
 Flat = dict[np.dtype[Any], np.ndarray]  # the gradients of each dtype, side by side
 
+PATIENCE = 0.05  # seconds of waiting in which a core is kept busy
 BUCKET = 1 << 20  # bytes from which on a bucket is full; benchmarks/mpi.py measures it
 
 
@@ -175,15 +176,17 @@ class GradientSum:
                 self._send(block, bucket, own.result)
 
     def poll(self) -> bool:
-        """Let messages advance, unless another thread is doing it. Returns whether all are there."""
-        if self._open and self._lock.acquire(blocking=False):
-            try:
-                for k in self._receives[0].Testsome(self._receives) or ():
-                    self._open -= 1
-                    self._then[k]()
-            finally:
-                self._lock.release()
-        return not self._open
+        """Let messages advance, unless another thread is doing it. Returns whether some have come."""
+        if not self._open or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            come = self._receives[0].Testsome(self._receives) or ()
+            for k in come:
+                self._open -= 1
+                self._then[k]()
+            return len(come) > 0
+        finally:
+            self._lock.release()
 
     def finish(self) -> list[np.ndarray]:
         """The sum for each leaf of the parameters, once it is there.
@@ -194,7 +197,8 @@ class GradientSum:
             for bucket in self.layout.buckets:
                 if not hasattr(self._own[block, bucket.number], "result"):
                     self._send(block, bucket, np.zeros(bucket.stop - bucket.start, bucket.dtype))
-        wait(self.poll)
+        while self._open:
+            wait(self.poll)
         if self._sends:
             wait(lambda: self._sends[0].Testall(self._sends))
         return [leaf.of(self._sum) for leaf in self.layout.leaves]
@@ -245,17 +249,16 @@ class GradientSum:
                 self._sends.append(self._comm.Isend(message, rank, bucket.number * self._tags + tag))
 
 
-def wait(done: Callable[[], bool]) -> None:
+def wait(done: Callable[[], Any]) -> None:
     """Return once `done()` is true.
 
-    MPI's own waiting takes a whole core, which the threads of another rank may need, and leaves a signal unanswered.
+    A long message advances a little with each call, so that the calls come one after the other at first. When others
+    take longer they come now and then, and leave the core to who needs it. MPI's own waiting would keep it, and would
+    leave Ctrl-C unanswered.
     """
-    for _ in range(100):
-        if done():
-            return
-        time.sleep(0)
+    soon = time.monotonic() + PATIENCE
     while not done():
-        time.sleep(1e-4)
+        time.sleep(0 if time.monotonic() < soon else 1e-4)
 
 
 def _add(left: np.ndarray, right: Any) -> np.ndarray:
