@@ -1,6 +1,6 @@
 """What ranks cost: the all-reduce by its size, W2 on ranks against threads, and how much of the sum is hidden.
 
-mpiexec -n 2 python benchmarks/mpi.py [--rounds 7] [--work W2] [--json]
+mpiexec -n 2 python benchmarks/mpi.py [--rounds 7] [--work W2] [--json FIGURES]
 
 Ranks have one thread each, and are on one machine: the last part compares their clocks. One rank with as many threads
 takes turns with them, within the same job.
@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import time
+from pathlib import Path
 
 import harness
 from harness import MODELS
@@ -36,7 +37,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--work", choices=MODELS, default="W2")
-    parser.add_argument("--json", action="store_true", help="the figures that scaling.py reads")
+    parser.add_argument("--json", type=Path, metavar="FIGURES", help="also a file with the figures, for scaling.py")
     args = parser.parse_args()
     comm = COMM_WORLD.Dup()
     reduces = {size: all_reduce(comm, size, args.rounds) for size in SIZES}
@@ -46,8 +47,7 @@ def main():
     if RANK:
         return
     if args.json:
-        print(json.dumps({"work": args.work, "ranks": RANKS, "reduces": reduces, "turns": turns, "hidden": hidden}))
-        return
+        args.json.write_text(json.dumps({"work": args.work, "ranks": RANKS, "reduces": reduces, "turns": turns}))
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{RANKS} ranks on {harness.cpu_model()}{load}\n")
     print("all-reduce of gradients    minigraph              MPI's own Allreduce")
@@ -57,7 +57,7 @@ def main():
     print(f"\n{args.work}, images a second")
     for name, rates in turns.items():
         low, median, high = harness.quartiles([r / one for r, one in zip(rates, turns["threads"], strict=True)])
-        print(f"{name:10}{statistics.median(rates):8,.0f}   {median:.3f} ({low:.3f} to {high:.3f}) times threads")
+        print(f"{name:12}{statistics.median(rates):8,.0f}   {median:.3f} ({low:.3f} to {high:.3f}) times threads")
     print("\nms that all wait for the sum once the last rank has its gradients")
     for bucket, (sent_early, sent_late) in hidden.items():
         print(f"buckets of {bucket / 1e3:8,.0f} kB: {sent_early * 1e3:6.2f}, sent at the end {sent_late * 1e3:6.2f}")
@@ -104,7 +104,7 @@ class Work:
         named = dict(tree.items(params)), dict(tree.items(state))
         x, y = rng.standard_normal((self.batch, 32, 32, 3), np.float32), rng.integers(0, 10, self.batch)
         self.steps = {}
-        for name, executor in (("threads", Threads(RANKS)), ("ranks", self.on_ranks)):
+        for name, executor in (("one thread", Threads(1)), ("threads", Threads(RANKS)), ("ranks", self.on_ranks)):
             system = systems.Minigraph(1, 64)
             system.options["executor"] = executor
             self.steps[name] = functools.partial(system.trainer(model, *named), x, y)
