@@ -77,7 +77,7 @@ def test_a_rank_that_ends_badly_ends_all_with_one_message_and_the_run_goes_on(
     "fault, message",
     [
         ("another seed", "the ranks differ in what they begin with: --seed is 0 on rank 0 and 1 on rank 2"),
-        ("other labels", "the ranks differ in their data: Loader("),
+        ("other labels", "the ranks differ in their data: labels is "),
         ("other code", "the ranks differ in code: minigraph/tape.py is "),
         ("other arithmetic", "the ranks differ in code: arithmetic is "),
         ("drift", "the ranks differ in their parameters: "),
