@@ -3,6 +3,7 @@
     python train_cifar.py                            # the preset quick, into runs/<time>/
     python train_cifar.py --preset record --seed 1   # a row of models/presets.toml, and any setting
     python train_cifar.py --resume runs/<time>       # go on where Ctrl-C, or a kill, stopped it
+    mpiexec -n 4 python train_cifar.py               # on several processes or machines; with every option
 
 Without CIFAR-10 and without a network it trains on a synthetic set instead, and says so.
 """
@@ -54,12 +55,10 @@ class Config(training.ImageRecipe):
     freeze: str | None = setting(None, "do not train parameters of these paths, as in 'block1.*'", metavar="PATTERN")
     keep: str = setting("last", "test the last epoch's weights, or those that validate best", choices=("last", "best"))
     tta: str = setting("mirror+translate", "views of each test image", choices=("none", "mirror", "mirror+translate"))
-    # The result does not depend on the threads. It does depend on the micro-batch, which is why that is a fixed number
-    # and not derived from the machine's cores.
-    threads: int = setting(
-        mg.parallel.available_cores(), "threads that share a step", shown="all cores", at_least=1, below=1000,
-        may_change=True,
-    )  # fmt: skip
+    # The result depends on the micro-batch, not on threads and ranks: so that is a fixed number, whatever the cores.
+    threads: int | None = setting(
+        None, "threads of a process that share a step", shown="all cores", at_least=1, below=1000, may_change=True
+    )
     microbatch: int = setting(64, "images that a thread takes through the net at once", at_least=1)
     draw: bool = setting(False, "also draw the model's graph: graph.dot, graph.svg", may_change=True)
     profile: bool = setting(False, "also profile ten steps: profile.txt, trace.json", may_change=True)
@@ -74,10 +73,10 @@ def train(config: Config, run: training.Run) -> None:
     training.need("matplotlib", "tqdm", *(["graphviz"] if config.draw else []))
 
     # ----------------------------------------------------------------------------------- data
-    dataset = data.load(config.dataset, config.data)
+    dataset = run.ranks.share(lambda: data.load(config.dataset, config.data))
     held_out = len(dataset.train_images) // 10 if config.val is None else config.val
     config = replace(config, dataset=dataset.name, val=held_out, warmup=config.warmup_epochs)
-    kept, validation = data.split(dataset, held_out)  # the same images for every seed
+    kept, validation = run.ranks.share(lambda: data.split(dataset, held_out))  # the same images for every seed
     train_set = config.loader(*kept)
     val_set = data.Loader(*validation, EVAL_BATCH) if held_out else None
     test_set = data.Loader(dataset.test_images, dataset.test_labels, EVAL_BATCH)
@@ -119,7 +118,7 @@ def train(config: Config, run: training.Run) -> None:
         f"{held_out:,} to validate, {len(dataset.test_images):,} to test; results in {run.directory}",
         flush=True,
     )
-    if config.draw:
+    if config.draw and run.ranks.rank == 0:
         model.draw(run.directory / "graph", params, state, next(iter(test_set))[0][:2])
 
     def loss_fn(trained: Any, x: Any, y: Any, step: int | None = None) -> Any:
@@ -136,7 +135,7 @@ def train(config: Config, run: training.Run) -> None:
 
         return training.predict(logits, images, tta=tta, executor=threads, microbatch=config.microbatch)
 
-    threads = mg.parallel.Threads(config.threads)
+    threads = run.ranks.executor(config.threads)
     value_and_grad = mg.parallel.value_and_grad(loss_fn, executor=threads, microbatch=config.microbatch, has_aux=True)
     with np.errstate(all="ignore"):  # the run checks the losses
         for batches in run.epochs(train_set, config.epochs, profile=config.profile):
@@ -185,6 +184,8 @@ def train(config: Config, run: training.Run) -> None:
         "minigraph_version": mg.__version__,
     }
     run.write("summary.json", summary)
+    if run.ranks.rank > 0:
+        return
     name = "CIFAR-10" if dataset.name == "cifar10" else "the SYNTHETIC set (not CIFAR-10)"
     words = {"title": f"{config.model} on {name}: {test_accuracy:.2%} test accuracy", "notice": facts.get("notice", "")}
     test = {"loss": test_loss, "accuracy": test_accuracy}

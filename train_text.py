@@ -45,10 +45,9 @@ class Config(training.Recipe):
     blocks: int = setting(3, "blocks of attention and perceptron", at_least=1, below=1000)
     sample: int = setting(600, "characters that the trained model writes", at_least=0, below=10**6, may_change=True)
     temperature: float = setting(0.7, "below 1, what is likely is written still more often", above=0, may_change=True)
-    threads: int = setting(
-        mg.parallel.available_cores(), "threads that share a step", shown="all cores", at_least=1, below=1000,
-        may_change=True,
-    )  # fmt: skip
+    threads: int | None = setting(
+        None, "threads of a process that share a step", shown="all cores", at_least=1, below=1000, may_change=True
+    )
     microbatch: int = setting(4, "windows that a thread takes through the model at once", at_least=1)
     draw: bool = setting(False, "also draw the graph of the loss: graph.dot, graph.svg", may_change=True)
 
@@ -90,9 +89,9 @@ def train(config: Config, run: training.Run) -> None:
     def loss_fn(params: Any, x: Any, y: Any) -> Any:
         return mg.cross_entropy(transformer.apply(params, x), y)
 
-    if config.draw:
+    if config.draw and run.ranks.rank == 0:
         models.draw(run.directory / "graph", loss_fn, params, *next(iter(val_set)), depth=2)
-    parts = {"executor": mg.parallel.Threads(config.threads), "microbatch": config.microbatch}
+    parts = {"executor": run.ranks.executor(config.threads), "microbatch": config.microbatch}
     value_and_grad = mg.parallel.value_and_grad(loss_fn, **parts)
     with np.errstate(all="ignore"):  # the run checks the losses
         for batches in run.epochs(train_set, config.epochs):
@@ -113,6 +112,8 @@ def train(config: Config, run: training.Run) -> None:
         "train_seconds": round(seconds, 2), "examples_per_second": round(train_set.examples_in(now.step) / seconds),
         "val_losses": val_losses, "sample": written, "minigraph_version": mg.__version__,
     })  # fmt: skip
+    if run.ranks.rank > 0:
+        return
     title = f"transformer on {name}: {val_losses['transformer']:.3f} nats a character"
     training.plots.curves(run.directory / "curves.png", now.history, title=title, beside=yardsticks)
     print(f"{'-' * 100}\n{written}\n{'-' * 100}")

@@ -10,7 +10,7 @@ of a node have smaller ids than the node, and a walk by falling id meets every n
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -124,6 +124,7 @@ def backprop(
     retain_graph: bool = False,
     create_graph: bool = False,
     wide: bool = False,
+    ready: Callable[[Node, Any], None] | None = None,
 ) -> dict[Node, Any]:
     """Pull the gradients of the root nodes back to the leaves and to `targets`.
 
@@ -136,6 +137,9 @@ def backprop(
         retain_graph: keep what the rules need, for another pass. Otherwise each node is freed when it is done.
         create_graph: run the rules on Tensors, so that the gradients can be differentiated in turn.
         wide: leave the gradients of float16 nodes in float32, since they are on their way in another pass.
+        ready: is called as `ready(target, gradient)` as soon as no rule that is left can add to the gradient of this
+            target, for instance to send it while the pass goes on. A target whose last use the walk does not come to
+            is not reported: its gradient is known at the end only.
 
     Gradients of float16 are computed and summed in float32, from the roots on, and rounded once, at the end. A float16
     sum of many uses would stop growing at 2,048 times the next one, and products would overflow on the way.
@@ -150,6 +154,7 @@ def backprop(
         anomaly = flags.get() & ANOMALY
         careful = bool(create_graph or flags.get() & (ANOMALY | CHECK))
         watcher = watch.current()
+        last_uses = _last_uses(walk) if ready is not None else {}
         try:
             while heap:
                 node = heappop(heap)[1]  # the youngest, so every use of it has been met
@@ -203,6 +208,11 @@ def backprop(
                 if not retain_graph:
                     node.args = node.y = node.kwargs = None
                     node.parents = ()
+                if ready is not None:
+                    for target in last_uses.get(node, ()):
+                        if target in grads:
+                            g = grads[target]
+                            ready(target, g if wide or g.dtype is target.dtype else narrowed(g, target, anomaly))
         except Exception as error:
             if watcher is not None:
                 watcher.rule_ends(node)
@@ -243,6 +253,21 @@ class Walk:
             for node in ancestors(self.grads, self.oldest):
                 if node.args is None or not self.needed.isdisjoint(node.parents):  # a freed one: the walk reports it
                     self.needed.add(node)
+
+
+def _last_uses(walk: Walk) -> dict[Node, list[Node]]:
+    """For each node that is the last one of a walk to use some targets, which targets these are.
+
+    The walk goes from young to old, so the last use of a target is the oldest node that has it as an input.
+    """
+    found: dict[Node, list[Node]] = {}
+    seen = set()
+    for node in ancestors(walk.grads, walk.oldest):  # the oldest first
+        for parent in node.parents:
+            if parent in walk.ends and parent not in seen:
+                seen.add(parent)
+                found.setdefault(node, []).append(parent)
+    return found
 
 
 def _nothing() -> Any:

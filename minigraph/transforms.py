@@ -77,9 +77,10 @@ def pulled_back(
             raise TypeError(f"{name_of(f)} should return arrays, got {describe(leaf)} at {path or 'the top'}")
     outputs = tree.leaves(y)
     leaves = [t for x in inputs for t in tree.leaves(x)]
-    targets = frozenset(t.node for t in leaves)
+    number = {t.node: k for k, t in enumerate(leaves)}
+    targets = frozenset(number)
 
-    def pullback(g: Any, *, retain_graph: bool = True) -> Any:
+    def pullback(g: Any, *, retain_graph: bool = True, ready: Callable[[int, Any], None] | None = None) -> Any:
         cotangents = g if wide else tree.map(_cotangent, y, g)
         create = nested or requires_grad(cotangents)
         roots = [
@@ -88,8 +89,9 @@ def pulled_back(
             if type(t) is Tensor and t.node is not None
         ]
         found = tape.backprop(
-            roots, targets, closed=closed, retain_graph=retain_graph or create, create_graph=create, wide=wide
-        )
+            roots, targets, closed=closed, retain_graph=retain_graph or create, create_graph=create, wide=wide,
+            ready=None if ready is None else lambda node, g: ready(number[node], g),
+        )  # fmt: skip
         grads = [found[t.node] if t.node in found else np.zeros(t.shape, t.dtype) for t in leaves]
         if create:
             grads = [*map(_tensor, grads)]

@@ -24,7 +24,10 @@ LAYERS = [  # each may import from its own line and those above
     {"train_cifar", "train_text"},
 ]
 FILES = sorted([*ROOT.glob("minigraph/**/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("train_*.py")])
-HEAVY = ["onnx", "scipy", "matplotlib", "pooch", "tqdm", "graphviz", "threadpoolctl", "concurrent.futures", "tarfile"]
+HEAVY = [
+    "onnx", "mpi4py", "scipy", "matplotlib", "pooch", "tqdm", "graphviz", "threadpoolctl", "concurrent.futures",
+    "tarfile",
+]  # fmt: skip
 
 
 def module(path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigraph as mg
-from minigraph import BackwardError, Tensor, modes, tape
+from minigraph import BackwardError, Tensor, modes, tape, watch
 from tests.threads import in_threads
 
 X = np.array([0.5, -1.0, 2.0])
@@ -524,3 +524,44 @@ def test_the_result_of_a_rule_lives_on_when_the_next_one_writes(negate):
     (negate(x * y) * 2.0 + negate(negate(y) * x)).sum().backward()
     np.testing.assert_array_equal(x.grad.data, -2 * negate.x + negate.x)
     np.testing.assert_array_equal(y.grad.data, -2 * negate.x + negate.x)
+
+
+class Observer:
+    """Notes when rules begin and when gradients are ready."""
+
+    def __init__(self):
+        self.events = []
+
+    def operation(self, op, run):
+        return run()
+
+    def rule_begins(self, node, g):
+        self.events.append(node.op.name)
+
+    def rule_ends(self, node):
+        pass
+
+
+def test_ready_gives_each_gradient_as_soon_as_it_is_final():
+    a, b, c, unused = (Tensor(np.full(2, x), requires_grad=True) for x in (2.0, 3.0, 5.0, 7.0))
+    product = a * b
+    y = (mg.exp(product + b) * c).sum()
+    names = {a.node: "a", b.node: "b", c.node: "c", unused.node: "unused"}
+    observer, given = Observer(), {}
+
+    def ready(node, g):
+        observer.events.append(names[node])
+        given[names[node]] = g.copy()
+
+    with watch.watching(observer):
+        found = tape.backprop([(y.node, np.ones(()))], frozenset(names), ready=ready)
+    assert observer.events == ["sum", "multiply", "c", "exp", "add", "multiply", "a", "b"]
+    assert {names[node]: g.tolist() for node, g in found.items()} == {name: g.tolist() for name, g in given.items()}
+
+
+def test_ready_gives_gradients_of_float16_in_their_dtype():
+    x = Tensor(np.ones(3, np.float16), requires_grad=True)
+    given = []
+    roots = [((x * 2).sum().node, np.ones((), np.float16))]
+    tape.backprop(roots, frozenset([x.node]), ready=lambda _, g: given.append(g))
+    assert given[0].dtype == np.float16 and given[0].tolist() == [2, 2, 2]

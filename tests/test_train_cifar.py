@@ -456,7 +456,7 @@ def test_interrupted_and_resumed_is_uninterrupted_to_the_bit(step, tmp_path, noi
 @pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_is_uninterrupted_to_the_bit(tmp_path):
     settings = "--preset record --widths 4,4 --epochs 4 --resolution 12,16 --batch-size 100 --average ema --threads 1"
-    command = [sys.executable, "-m", "tests.killing", tmp_path, "30", "0", *settings.split()]
+    command = [sys.executable, "-m", "tests.killing", tmp_path, "30", "0", "1", *settings.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"30 kills in \d+ trainings of .* s: 0 ended in other bits\n", done.stdout)

@@ -16,7 +16,7 @@ from ..tensor import Tensor
 from ..transforms import one_number, pulled_back
 from ..tree import Tree
 from .executor import Executor
-from .partial import Partial, combine
+from .partial import GradientTask, Partial, combine
 from .threads import Threads
 
 P = ParamSpec("P")
@@ -85,7 +85,7 @@ def value_and_grad(
         n, parts = _parts("value_and_grad", batch, named, executor, microbatch)
         use_generator = _generators()
 
-        def part(i: int) -> Partial:
+        def part(i: int, ready: Callable[[int, Any], None] | None) -> Partial:
             start, stop = _bounds(i, n, parts)
             examples, examples_by_name = split((batch, named), start, stop)
             share = (stop - start) / n
@@ -97,10 +97,10 @@ def value_and_grad(
                 loss, pullback, *aux = pulled_back(loss_of, (params,), has_aux=has_aux, own=False)
                 one_number("loss_fn", loss)
                 # These are the gradients of share * loss, so that those of the parts need only be added.
-                (grads,) = pullback(np.asarray(share, loss.dtype), retain_graph=False)
+                (grads,) = pullback(np.asarray(share, loss.dtype), retain_graph=False, ready=ready)
             return Partial.of_part(i, share, loss, aux[0] if aux else None, grads)
 
-        loss, aux, grads = executor.reduce(part, parts, combine).finish()
+        loss, aux, grads = executor.reduce(GradientTask(part, params), parts, combine).finish()
         return ((loss, aux) if has_aux else loss), grads
 
     return cast(Callable[P, tuple[Any, Any]], step)

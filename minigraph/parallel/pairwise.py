@@ -40,17 +40,43 @@ class PairwiseTree(Generic[T]):
         self._waiting: dict[tuple[int, int], T] = {}  # by level and number, the nodes whose sibling is not there yet
         self._lock = threading.Lock()
 
-    def add(self, i: int, value: T) -> None:
-        """Take in value number i and combine what is complete with it. Several threads may do so at the same time."""
-        level, width = 0, self._n
+    def add(self, i: int, value: T, level: int = 0) -> bool:
+        """Take in value number i and combine what is complete with it. Several threads may do so at the same time.
+
+        With `level`, the value is node i of that level, which has been combined elsewhere. Returns whether all values
+        are there now, which is true for the last one only.
+        """
+        width = -(-self._n >> level)  # rounded up
         while width > 1:
             sibling = i ^ 1
             if sibling < width:
                 with self._lock:
                     if (level, sibling) not in self._waiting:
                         self._waiting[level, i] = value
-                        return
+                        return False
                     other = self._waiting.pop((level, sibling))
                 value = self._combine(other, value) if sibling < i else self._combine(value, other)
             level, i, width = level + 1, i // 2, (width + 1) // 2
         self.result = value
+        return True
+
+
+def blocks(start: int, stop: int, n: int) -> list[tuple[int, int]]:
+    """The nodes (level, number) of a tree of n values that make up the values from `start` to `stop`, as few as can be.
+
+    These are the aligned blocks. There are at most two for each level.
+    """
+    found: list[tuple[int, int]] = []
+    while start < stop:
+        level = 0
+        while start % (2 << level) == 0 and min(start + (2 << level), n) <= stop and 1 << level < n:
+            level += 1
+        found.append((level, start >> level))
+        start = values(found[-1], n).stop
+    return found
+
+
+def values(block: tuple[int, int], n: int) -> range:
+    """The values that a node (level, number) of a tree of n values combines."""
+    level, number = block
+    return range(number << level, min((number + 1) << level, n))

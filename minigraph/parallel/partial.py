@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,24 @@ class Partial:
             return _term(x, 1.0, "") if count else x.value
 
         return value(self.loss), tree.map(value, self.aux), self.grads
+
+
+@dataclass(frozen=True, slots=True)
+class GradientTask:
+    """The tasks of `value_and_grad`, for an executor that wants the gradients before a task is over.
+
+    Attributes:
+        part: `part(i, ready)` computes part i. Meanwhile it calls `ready(k, g)` with the gradient of each leaf k of
+            params, times the share of the part, as soon as it is final; a gradient that is known at the end only is not
+            reported.
+        params: what the gradients are like.
+    """
+
+    part: Callable[[int, Callable[[int, Any], None] | None], Partial]
+    params: Tree
+
+    def __call__(self, i: int) -> Partial:
+        return self.part(i, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Threads:
         self._each(task, n, tree.add)
         return tree.result
 
-    def _each(self, task: Callable[[int], T], n: int, collect: Callable[[int, T], None]) -> None:
+    def _each(self, task: Callable[[int], T], n: int, collect: Callable[[int, T], object]) -> None:
         """`collect(i, task(i))` for i = 0 ... n - 1, on the thread that ran the task.
 
         When a task raises, no task with a higher number starts, and the exception of the lowest number is raised here

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -16,8 +17,10 @@ from ..serialize import CheckpointError
 from .checkpoint import CHECKPOINT
 from .errors import Stop
 from .interruption import Interrupted
+from .ranks import Ranks
 from .run import Run
 from .settings import Settings, may_change, option, parser
+from .supervisor import supervise
 
 Config = TypeVar("Config", bound=Settings)
 
@@ -56,8 +59,12 @@ def launch(
     if isinstance(presets, Settings):
         presets = {"": presets}
     program = Path(inspect.getfile(train)).name
+    if (code := supervise(program)) is not None:
+        return code
     where: Path | None = None  # the directory, once a run has it
-    try:
+
+    def work(ranks: Ranks) -> None:
+        nonlocal where
         defaults = next(iter(presets.values()))
         words = parser(defaults, presets, prog=program, description=(inspect.getdoc(train) or "").partition("\n")[0])
         words.add_argument("--out", metavar="DIR", default=None, help="for the results (runs/<time>)")
@@ -74,9 +81,11 @@ def launch(
             also += [name for name in options if name not in may_change(type(defaults))]
             if also:
                 raise Stop(f"{option(given[0].__name__)} trains nothing; drop {', '.join(map(option, also))}")
+            if ranks.size > 1:
+                raise Stop(f"{option(given[0].__name__)} is for one process; drop mpiexec")
             _check_number(given[0], texts)
             given[0](replace(defaults, **options), *texts)
-            return 0
+            return
         if resume is None:
             name = options.get("preset") or (default(options) if default else next(iter(presets)))
             config = replace(presets[name], **options)
@@ -84,20 +93,41 @@ def launch(
             raise Stop(f"--resume takes the settings of the run; drop {', '.join(refused)}")
         elif out is not None:
             raise Stop("--resume takes the settings of the run; drop --out")
-        with Run(resume or out, resume=resume is not None) as run:
+        with Run(resume or out, resume=resume is not None, ranks=ranks) as run:
             where = run.directory
             if run.saved is not None:
                 saved = saved_config(type(defaults), run.saved.config, run.directory / CHECKPOINT)
                 config = replace(saved, **options)
             train(config, run)
-        return 0
+
+    ranks: Ranks | None = None
+    code, head, text = 0, "", ""
+    try:
+        ranks = Ranks()
+        with ranks.silent():
+            work(ranks)
     except (Stop, DataError, OSError) as error:
-        _say(f"{program}: error: {' '.join(_in_words(error).split())}")
-        return 2
+        code, head, text = 2, _head(program, error), " ".join(_in_words(error).split())
     except KeyboardInterrupt as error:
-        resumable = where is not None and (where / CHECKPOINT).exists()
-        _say("interrupted" + (f": go on with --resume {where}" if resumable else ""))
-        return 128 + (error.number if isinstance(error, Interrupted) else 2)
+        code, head = 128 + (error.number if isinstance(error, Interrupted) else 2), "interrupted"
+        if where is not None and (where / CHECKPOINT).exists():
+            text = f"go on with --resume {where}"
+    except BaseException as error:
+        if ranks is None or ranks.size == 1 or (isinstance(error, SystemExit) and not error.code):
+            raise
+        elsewhere = getattr(error, "rank", ranks.rank) != ranks.rank
+        trace = error.__notes__[-1] if elsewhere else "".join(traceback.format_exception(error))
+        code, head, text = 1, _head(program, error), f"{error!r}\n{trace}"
+    if ranks is not None:
+        return ranks.end(code, head, text, _say)
+    _say(f"{head}: {text}")
+    return code
+
+
+def _head(program: str, error: BaseException) -> str:
+    """How the message of an error begins; it names the rank, where the error came from one to all."""
+    rank = getattr(error, "rank", None)
+    return f"{program}: error" + ("" if rank is None else f" on rank {rank}")
 
 
 def _add_command(words: argparse.ArgumentParser, command: Callable[..., None]) -> None:

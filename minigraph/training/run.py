@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,8 @@ from .checkpoint import BEST, CHECKPOINT, Checkpoint, no_sums
 from .errors import Stop
 from .files import LOCK, locked, to_json, write
 from .interruption import Interruption
-from .settings import Settings, plain
+from .ranks import Ranks, code, digest
+from .settings import Settings, may_change, option, plain
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 PROFILE, TRACE = "profile.txt", "trace.json"
@@ -65,14 +66,24 @@ class Run:
         directory: where the results go. It is created if it does not exist, and has to be empty, with one exception:
             files of a run that was killed before its first checkpoint. None means a new `runs/<time>`.
         resume: go on from the checkpoint in `directory`.
+        ranks: the processes that train together, by default those of the mpiexec that has started this one, if any. All
+            of them make the same calls; `run.ranks.executor()` divides the work of a step among them, and rank 0 alone
+            prints and writes files.
 
     Raises, when it is entered:
-        Stop: the directory is in use, by a finished run or by a running one.
+        Stop: the directory is in use, by a finished run or by a running one; or the ranks differ in their code.
         CheckpointError: there is nothing to resume.
     """
 
-    def __init__(self, directory: str | os.PathLike[str] | None = None, *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        resume: bool = False,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.directory = Path(os.path.expanduser(directory or Path("runs") / time.strftime("%Y%m%d-%H%M%S")))
+        self.ranks = ranks or Ranks()
         self.saved: Checkpoint | None = None  # what a resumed run goes on from
         self._any_name = directory is None
         self._resume = resume
@@ -91,24 +102,29 @@ class Run:
 
     def __enter__(self) -> Run:
         with ExitStack() as stack:
-            if self._resume:
-                if not self._path(CHECKPOINT).exists():
-                    anew = f"; to start anew there, give --out {self.directory}" if self.directory.is_dir() else ""
-                    raise CheckpointError(f"{self._path(CHECKPOINT)}: there is no such checkpoint{anew}")
-            elif self._make_directory():
-                stack.callback(self._remove_if_empty)
-            died = self._path(LOCK).exists()  # a run that ends removes its lock, unless it is killed
-            stack.enter_context(locked(self.directory))
-            remove_leftovers(self.directory)
-            if self._resume:
-                self.saved = Checkpoint.load(self._path(CHECKPOINT))
-            else:
-                self._check_empty(died)
-                stack.callback(self._remove_without_checkpoint)
+            self.ranks.check_same("code", code)
+            self.directory, self.saved = self.ranks.lead(lambda: self._open(stack))
             stack.enter_context(self._interruption)
             stack.callback(self._close_bar)
             self._stack = stack.pop_all()
         return self
+
+    def _open(self, stack: ExitStack) -> tuple[Path, Checkpoint | None]:
+        """Take hold of the directory. Returns it and the checkpoint in it that is to be resumed."""
+        if self._resume:
+            if not self._path(CHECKPOINT).exists():
+                anew = f"; to start anew there, give --out {self.directory}" if self.directory.is_dir() else ""
+                raise CheckpointError(f"{self._path(CHECKPOINT)}: there is no such checkpoint{anew}")
+        elif self._make_directory():
+            stack.callback(self._remove_if_empty)
+        died = self._path(LOCK).exists()  # a run that ends removes its lock, unless it is killed
+        stack.enter_context(locked(self.directory))
+        remove_leftovers(self.directory)
+        if self._resume:
+            return self.directory, Checkpoint.load(self._path(CHECKPOINT))
+        self._check_empty(died)
+        stack.callback(self._remove_without_checkpoint)
+        return self.directory, None
 
     def __exit__(self, kind: object, *error: object) -> None:
         self._stack.close()
@@ -132,18 +148,26 @@ class Run:
         what one has to know to use the parameters, and is kept beside them. `facts` become part of every result of the
         run. Both are plain values.
 
-        Raises CheckpointError if the saved checkpoint is of another model, and Stop or CheckpointError if the files
-        cannot be written.
+        Raises CheckpointError if the saved checkpoint is of another model, Stop or CheckpointError if the files cannot
+        be written, and Stop if the ranks differ in what they begin with.
         """
-        fresh = Checkpoint(plain(config), params, state, optimizer, facts=facts, model=model or {}, average=average)
+        now = Checkpoint(plain(config), params, state, optimizer, facts=facts, model=model or {}, average=average)
         self._lr = getattr(config, "lr", None)
+        if self.saved is not None:
+            now = replace(self.saved.like(now), config=now.config, facts=facts)
+        changing = may_change(type(config))
+        self.ranks.check_same(
+            "what they begin with",
+            lambda: {
+                **{option(name): value for name, value in now.config.items() if name not in changing},
+                **{part: digest(getattr(now, part)) for part in ("facts", "params", "state", "optimizer", "average")},
+            },
+        )
+        self._now = now
         if self.saved is None:
-            self.write(CONFIG, {**fresh.config, **facts})
-            self._now = fresh
+            self.write(CONFIG, {**now.config, **facts})
             self.save()  # now, since a full disk then shows at once, and a run killed in its first epoch can be resumed
-        else:
-            self._now = replace(self.saved.like(fresh), config=fresh.config, facts=facts)
-        return self._now
+        return now
 
     @property
     def now(self) -> Checkpoint:
@@ -168,8 +192,9 @@ class Run:
         steps = math.ceil(n * len(loader))
         self._epochs = math.ceil(n)
         self._check_position(loader, steps)
+        self.ranks.check_same("their data", lambda: _data(loader))
         if self.now.step == steps and not self.now.sums["examples"]:
-            print(f"{self.directory}: all {n:g} epochs are done already", flush=True)
+            self._print(f"{self.directory}: all {n:g} epochs are done already")
         self._interruption.waiting = True
         self._open_bar(loader, steps)
         try:
@@ -183,7 +208,7 @@ class Run:
         finally:
             self._interruption.waiting = False
             self._close_bar()
-        self._interruption.check()  # one that came after the last epoch's end
+        self._check_signal()  # one that came after the last epoch's end
 
     def note(self, examples: int, **means: Any) -> None:
         """End a step on so many examples; `means` over them (loss=, accuracy=) become means over the epoch.
@@ -200,9 +225,7 @@ class Run:
         clock = time.perf_counter()
         sums["seconds"] += clock - self._clock
         self._clock = clock
-        if self._interruption.number is not None:
-            self.save()
-            self._interruption.check()
+        self._check_signal(self.save)
         if self._bar is not None:
             epoch = {name: sums[name] / sums["examples"] for name in values}
             self._bar.set_postfix({name: _format(name, value) for name, value in epoch.items()}, refresh=False)
@@ -232,24 +255,29 @@ class Run:
         }
         now.history.append(row)
         now.sums = no_sums()
-        if keep_best is not None and all(row[keep_best] > r[keep_best] for r in now.history[:-1]):
-            now.save(self._path(BEST))  # before the other: after a kill between them the epoch is trained again
-        self.save()
-        write(self._path(METRICS), "".join(json.dumps({**now.facts, **r}) + "\n" for r in now.history).encode())
+        self.ranks.check_same("their parameters", lambda: {"their hash": digest(now.params, now.state, now.optimizer)})
+
+        def write_epoch() -> None:
+            if keep_best is not None and all(row[keep_best] > r[keep_best] for r in now.history[:-1]):
+                now.save(self._path(BEST))  # before the other: after a kill between them the epoch is trained again
+            now.save(self._path(CHECKPOINT))
+            write(self._path(METRICS), "".join(json.dumps({**now.facts, **r}) + "\n" for r in now.history).encode())
+
+        self.ranks.lead(write_epoch)
         self._print(describe(row, self._epochs))
-        self._interruption.check()
+        self._check_signal()
 
     def save(self) -> None:
         """Write the checkpoint."""
-        self.now.save(self._path(CHECKPOINT))
+        self.ranks.lead(lambda: self.now.save(self._path(CHECKPOINT)))
 
     def best(self) -> Checkpoint:
         """The checkpoint that `end_epoch(keep_best=...)` has kept. Raises CheckpointError."""
-        return Checkpoint.load(self._path(BEST)).like(self.now)
+        return self.ranks.lead(lambda: Checkpoint.load(self._path(BEST)).like(self.now))
 
     def write(self, name: str, value: Any) -> None:
         """Write `value`, plain values in dicts and lists, as the file `name` (JSON) of the run."""
-        write(self._path(name), to_json(value))
+        self.ranks.lead(lambda: write(self._path(name), to_json(value)))
 
     @property
     def resumable(self) -> bool:
@@ -338,7 +366,7 @@ class Run:
 
     def _open_bar(self, loader: Batches, steps: int) -> None:
         """A bar over the whole run, which shows the time that is left of all of it."""
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and self.ranks.rank == 0:
             from tqdm import tqdm
 
             examples, done = loader.examples_in(steps), loader.examples_in(self.now.step)
@@ -350,8 +378,18 @@ class Run:
                 self._bar.close()
             self._bar = None
 
+    def _check_signal(self, before: Callable[[], None] = lambda: None) -> None:
+        """Raise Interrupted if a signal has come to any rank, after `before()`."""
+        number = self.ranks.largest(self._interruption.number or 0)
+        if number:
+            self._interruption.number = number
+            before()
+            self._interruption.check()
+
     def _print(self, line: str) -> None:
         """A line above the bar."""
+        if self.ranks.rank:
+            return
         if self._bar is not None:
             self._bar.clear()
         print(line, flush=True)
@@ -372,6 +410,12 @@ class Run:
         raise Stop(
             f"training diverged: {what} at step {now.step}{hint} (the last good checkpoint is kept in {self.directory})"
         )
+
+
+def _data(loader: Batches) -> dict[str, str]:
+    """Hashes of the arrays that a loader has, and of its first batch."""
+    arrays = {name: digest(value) for name, value in getattr(loader, "__dict__", {}).items() if tree.is_array(value)}
+    return {**arrays, "the first batch": digest(next(loader.epoch(0)))}
 
 
 def describe(row: dict[str, Any], epochs: int) -> str:

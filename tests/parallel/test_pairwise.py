@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from minigraph.parallel.pairwise import PairwiseTree
+from minigraph.parallel.pairwise import PairwiseTree, blocks, values
 
 SIZES = range(1, 18)
 
@@ -52,6 +52,26 @@ def test_aligned_blocks_combined_apart_give_the_bits_of_the_whole(n):
         assert combined(blocks, np.add).tobytes() == whole.tobytes()
     if n > 8:
         assert whole.tobytes() != values.sum(0).tobytes()  # another order would show
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_blocks_of_any_range_make_up_the_whole(n):
+    whole = by_definition([str(i) for i in range(n)])
+    for start in range(n + 1):
+        for stop in range(start, n + 1):
+            tree, ends = PairwiseTree(n, pair), []
+            for level, number in [*blocks(0, start, n), *blocks(start, stop, n), *blocks(stop, n, n)]:
+                inside = values((level, number), n)
+                ends.append(tree.add(number, combined([*map(str, inside)], pair), level))
+            assert tree.result == whole
+            assert ends == [False] * (len(ends) - 1) + [True]
+
+
+def test_blocks_are_as_few_as_can_be():
+    assert blocks(0, 16, 16) == [(4, 0)] and blocks(5, 5, 9) == []
+    assert blocks(6, 12, 24) == [(1, 3), (2, 2)]
+    assert [*values((2, 1), 6)] == [4, 5]
+    assert len(blocks(1, 63, 64)) == 10  # 1, 2-3, 4-7, ... and back
 
 
 def test_one_value_waits_at_each_level_at_most():
