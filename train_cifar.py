@@ -163,7 +163,6 @@ def train(config: Config, run: training.Run) -> None:
 
     # --------------------------------------------------------------------------------- report
     seconds = sum(row["seconds"] for row in now.history)
-    images = train_set.examples_in(now.step)
     work = training.work(train_set, now, lambda x, step: flops(loss_fn, trained, x, kept[1][:1], step))
     summary = {
         **facts,
@@ -173,7 +172,7 @@ def train(config: Config, run: training.Run) -> None:
         "epochs": config.epochs,
         "seed": config.seed,
         "train_seconds": round(seconds, 2),  # of the training steps: without validation and test
-        "examples_per_second": round(images / seconds),
+        "examples_per_second": round(train_set.examples_in(now.step) / seconds),
         "flops": work,
         "gflops_per_second": round(work / seconds / 1e9, 1),
         "tested_epoch": len(tested.history),
@@ -190,8 +189,7 @@ def train(config: Config, run: training.Run) -> None:
     words = {"title": f"{config.model} on {name}: {test_accuracy:.2%} test accuracy", "notice": facts.get("notice", "")}
     test = {"loss": test_loss, "accuracy": test_accuracy}
     training.plots.curves(run.directory / "curves.png", now.history, test=test, **words)
-    classes, labels = dataset.classes, test_set.labels
-    training.plots.confusion(run.directory / "confusion.png", labels, logits.argmax(-1), classes, **words)
+    training.plots.confusion(run.directory / "confusion.png", test_set.labels, logits.argmax(-1), dataset.classes, **words)
     with_tta = "" if config.tta == "none" else f", {tta_accuracy:.2%} with {config.tta}"
     print(
         f"test accuracy {test_accuracy:.2%}{with_tta}, {seconds:.0f} s of training "

@@ -9,7 +9,7 @@ never gives back, so the walk keeps a pool of sizes, by the same policy.
 from __future__ import annotations
 
 import inspect
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,7 +130,8 @@ class _Seen(Tracer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.memory: dict[Node, tuple[int, bool]] = {}  # the identity of the owner, and whether it is recycled memory
+        # The identity of the owner, and whether it is recycled memory. Nobody saw a result that comes in by closure.
+        self.memory: defaultdict[Node, tuple[int, bool]] = defaultdict(lambda: (0, False))
 
     def operation(self, op: Primitive[Any], run: Callable[[], Any]) -> Any:
         y = super().operation(op, run)
@@ -189,7 +190,7 @@ class _Walk:
         for node in self.nodes:
             owner, recycled = self.seen.memory[node]
             parents = [through(p) for p in node.parents if p is not None]
-            shared = [p for p in parents if p in self.arrays and self.seen.memory[p][0] == owner]
+            shared = [p for p in parents if owner and p in self.arrays and self.seen.memory[p][0] == owner]
             if shared:  # a view, or computed in place
                 result = self._hold(self.arrays[shared[0]])
             else:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import onnx, parallel
+from ..graph.table import table as aligned
 from ..ops.loss import softmax
 from . import plots
 from .classifier import Classifier
@@ -65,7 +66,7 @@ def evaluate(
               for c, n, total in zip(classifier.classes, np.diag(counts), totals, strict=True)}  # fmt: skip
     print(f"{len(images):,} test images")
     rows = [[f"  {'without TTA' if tta == 'none' else tta}", f"{share:.2%}"] for tta, share in accuracies.items()]
-    print(_table(rows))
+    print(aligned(rows))
     _print_confusions(counts, classifier.classes)
     _draw(classifier, images, labels, probabilities, Path(directory))
     print(f"pictures in {os.fspath(directory)}")
@@ -82,12 +83,12 @@ def _print_confusions(counts: np.ndarray, classes: Sequence[str]) -> None:
         taken = ", ".join(f"{classes[j]} {mistakes[i, j] / totals[i]:.1%}" for j in often)
         rows.append([f"  {name}", f"{counts[i, i] / totals[i]:.1%}" if totals[i] else "no images", taken])
     print("accuracy of each class, and what it was taken for most often")
-    print(_table(rows))
+    print(aligned(rows))
     order = np.argsort(-mistakes, axis=None, kind="stable")[:5]
     pairs = [divmod(int(n), len(classes)) for n in order if mistakes.flat[n]]
     rows = [[f"  {classes[i]} taken for {classes[j]}", f"{mistakes[i, j]:,} of {totals[i]:,}"] for i, j in pairs]
     print("most frequent confusions")
-    print(_table(rows) or "  none")
+    print(aligned(rows) or "  none")
 
 
 def _draw(
@@ -191,7 +192,7 @@ def compare(*runs: str | os.PathLike[str], picture: str | os.PathLike[str] = "co
         values = [_text(config[name]) if name in config else "" for config in configs]
         if len(set(values)) > 1:
             rows.append([name, *values])
-    table = _table(rows)
+    table = aligned(rows)
     print(table)
 
     labels = [name if history else f"{name} (no epoch)" for name, history in zip(names, histories, strict=True)]
@@ -258,12 +259,3 @@ def _text(value: Any) -> str:
     text = value if isinstance(value, str) else "none" if value is None else f"{value}"
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= 40 else f"...{text[-37:]}"  # of a path the end says more
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of as many texts each, as lines with aligned columns."""
-    if not rows:
-        return ""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ("  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)

@@ -115,6 +115,11 @@ def test_parts_hold_gradients_that_wait():
     assert foresee(f, params, x, parts=8, threads=2).nbytes > eight
 
 
+def test_a_graph_that_comes_in_by_closure():
+    outer = mg.exp(mg.Tensor(np.ones(N, np.float32), requires_grad=True))
+    assert foresee(lambda x: (outer * x).sum(), np.ones(N, np.float32)).nbytes > 8 * N
+
+
 def test_errors():
     with pytest.raises(ValueError, match="foresee: parts should be a whole number of at least 1, got 0"):
         foresee(mg.exp, np.ones(3), parts=0)
