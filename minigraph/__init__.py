@@ -15,6 +15,10 @@ from .ops.norm import *
 from .ops.pool import *
 from .ops.reduce import *
 from .ops.shape import *
+from .ops.decompositions import *
+from .ops.inverses import *
+from .ops.least_squares import *
+from .ops.products import *
 from .primitive import Primitive, custom_vjp, primitive, primitives
 from .random import seed
 from .recompute import checkpoint
@@ -41,6 +45,10 @@ __all__ = [  # noqa: RUF022  (by kind)
     "norm", "pad", "power", "prod", "relu", "remainder", "reshape", "scatter", "scatter_add", "sigmoid", "silu", "sin",
     "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "subtract", "sum", "take", "take_along_axis",
     "tanh", "transpose", "var", "where",
+    # linear algebra
+    "cholesky", "cross", "det", "dot", "eigh", "eigvalsh", "expm", "inner", "inv", "kron", "lstsq", "matrix_norm",
+    "matrix_power", "multi_dot", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot", "vdot",
+    "vecdot",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -233,10 +233,8 @@ def logsumexp(x, axis=None, keepdims=False):
 
 
 def norm(x, ord=None, axis=None, keepdims=False):
-    if ord == 1:
-        return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
-    if ord == np.inf:
-        return np.max(np.abs(x), axis=axis, keepdims=keepdims)
+    if ord not in (None, 2):
+        return np.linalg.norm(x, ord, axis, keepdims)
     return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
 
 
@@ -254,6 +252,7 @@ reduction("logsumexp", logsumexp, normal, empty=NONE_LEFT)
 row(
     "norm", norm, *(case(normal(2, 3, 2), **kw) for kw in AXES), case(normal(4), ord=2),
     case(spaced(2, 3), ord=1, axis=1), case(np.array([[0.5, -2.0], [1.5, 1.0]]), ord=np.inf, axis=0),
+    *(case(spaced(2, 3), ord=p, axis=1) for p in (0, 3, -1, 2.5, -np.inf)),
     empty=NOTHING,
 )  # fmt: skip
 row(
@@ -365,7 +364,8 @@ linear("matmul", np.matmul,
        empty=(case(normal(0, 3), normal(3, 2)), case(normal(2, 0), normal(0, 3)), case(normal(0), normal(0)),
               case(normal(2, 0, 0), normal(0, 3))))  # fmt: skip
 linear(
-    "einsum", np.einsum, case("ij,jk->ik", normal(2, 3), normal(3, 2)), case("ij,jk", normal(2, 3), normal(3, 2)),
+    "einsum", np.einsum, case("ij,jk->ik", normal(2, 3), normal(3, 2)),
+    case("ij,jk->ik", normal(2, 3), normal(3, 2), optimize=False), case("ij,jk", normal(2, 3), normal(3, 2)),
     case("ii->i", normal(3, 3)), case("ii", normal(3, 3)), case("iij->ji", normal(2, 2, 3)),
     case("ij->", normal(2, 3)), case("ji", normal(2, 3)),
     case("i,i,i,i->i", normal(2), normal(2), normal(2), normal(2)),
@@ -373,6 +373,132 @@ linear(
     case("i,j->ij", normal(2), normal(3)), case("ij,kl->i", normal(2, 3), normal(2, 2)),
     case("...,...", normal(2, 1), normal(3)), case("ii,i", normal(2, 2), normal(2)),
     empty=(case("ij,jk->ik", normal(2, 0), normal(0, 3)), case("ii->", normal(0, 0))),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- linear algebra: what is made of products
+
+linear(
+    "dot", np.dot, *(case(normal(*a), normal(*b)) for a, b in [
+        ((2, 3), (3, 2)), ((3,), (2, 3, 2)), ((2, 3), (2, 3, 2)), ((), (2,)), ((2, 2, 3), (3,)),
+    ]),
+    empty=(case(normal(2, 0), normal(0, 3)),),
+)  # fmt: skip
+linear("inner", np.inner, case(normal(2, 3), normal(4, 3)), case(normal(3), normal(3)), case(normal(3), normal()),
+       empty=(case(normal(2, 0), normal(3, 0)),))  # fmt: skip
+linear("outer", np.outer, case(normal(2, 2), normal(3)), empty=(case(normal(0), normal(2)),))
+linear(
+    "tensordot", np.tensordot, case(normal(2, 3, 2), normal(3, 2, 2)), case(normal(2, 3), normal(2), 0),
+    case(normal(2, 3), normal(3, 2), (1, 0)), case(normal(2, 3, 2), normal(2, 3), [[1, 0], [-1, 0]]),
+    empty=(case(normal(2, 0), normal(0, 3), 1),),
+)  # fmt: skip
+linear("vdot", np.vdot, case(normal(2, 3), normal(3, 2)), empty=(case(normal(0, 2), normal(2, 0)),))
+linear(
+    "vecdot", lambda a, b, axis=-1: (a * b).sum(axis), case(normal(2, 3), normal(3)),
+    case(normal(3, 2), normal(3, 2), axis=0),
+    empty=(case(normal(0, 2), normal(2)),),
+)  # fmt: skip
+linear("kron", np.kron, case(normal(2, 3), normal(3, 2)), case(normal(2), normal(2, 1, 3)),
+       empty=(case(normal(0, 2), normal(1, 2)),))  # fmt: skip
+linear(
+    "cross", np.cross, case(normal(2, 3), normal(3)), case(normal(3, 2), normal(2, 3), 0, 1, 0),
+    case(normal(3, 2), normal(3, 2), axis=0),
+    empty=(case(normal(0, 3), normal(3)),),
+)  # fmt: skip
+row("matrix_power", np.linalg.matrix_power, *(case(normal(2, 2, 2), n) for n in (0, 1, 2, 5, -2)), order=3,
+    empty=(case(normal(0, 2, 2), 3), case(normal(0, 0), -1)))  # fmt: skip
+row("multi_dot", np.linalg.multi_dot, case([normal(2, 3), normal(3, 1), normal(1, 2)]),
+    case([normal(2), normal(2, 3), normal(3, 1), normal(1)]), empty=(case([normal(0, 3), normal(3, 2)]),),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- linear algebra: inverses and decompositions
+
+
+def near_one(*shape):
+    """Matrices that are not near a singular one."""
+    return Draw(lambda rng: np.eye(*shape[-2:]) * 2 + 0.5 * rng.standard_normal(shape))
+
+
+def definite(*shape):
+    """Symmetric, with the eigenvalues near 1, 2, 3, ..."""
+
+    def drawn(rng):
+        s = 0.1 * rng.standard_normal(shape)
+        return np.diag(np.arange(1.0, shape[-1] + 1)) + s + s.swapaxes(-1, -2)
+
+    return Draw(drawn)
+
+
+def apart(*shape):
+    """Singular values near 1, 2, 3, ..."""
+    ladder = np.eye(*shape[-2:]) * np.arange(1, shape[-1] + 1)
+    return Draw(lambda rng: ladder + 0.1 * rng.standard_normal(shape))
+
+
+def determinant(a):
+    """By Leibniz: the sum over all permutations."""
+    n = a.shape[-1]
+    signs = {p: round(np.linalg.det(np.eye(n)[list(p)])) for p in itertools.permutations(range(n))}
+    return sum(sign * np.prod([a[..., i, j] for i, j in enumerate(p)], axis=0) for p, sign in signs.items())
+
+
+def exponential(a):
+    """By its series."""
+    term, y = np.eye(a.shape[-1]) + 0 * a, np.eye(a.shape[-1]) + 0 * a
+    for n in range(1, 80):
+        term = term @ a / n
+        y = y + term
+    return y
+
+
+def lstsq(a, b, rcond=None):
+    """Without the rank, an int."""
+    x, squares, _, s = np.linalg.lstsq(a, b, rcond)
+    return x, squares, s
+
+
+def lstsq_op(a, b):
+    x, squares, _, s = mg.lstsq(a, b)
+    return x, squares, s
+
+
+row("inv", np.linalg.inv, case(near_one(2, 2, 2)), case(near_one(3, 3)), order=3, empty=(case(normal(0, 0)),))
+row(
+    "solve", np.linalg.solve, case(near_one(3, 3), normal(3)), case(near_one(2, 2, 2), normal(2)),
+    case(near_one(2, 2), normal(2, 2, 3)), case(near_one(2, 1, 2, 2), normal(3, 2, 1)), order=3,
+    empty=(case(normal(0, 0), normal(0, 2)), case(near_one(2, 2), normal(2, 0))),
+)  # fmt: skip
+row("det", determinant, case(near_one(2, 2, 2)), case(normal(3, 3)), order=3, empty=(case(normal(0, 2, 2)),))
+row("slogdet", lambda a: (np.sign(determinant(a)), np.log(np.abs(determinant(a)))), case(near_one(2, 2, 2)),
+    case(normal(3, 3)), order=3, empty=(case(normal(0, 2, 2)),))  # fmt: skip
+row("expm", exponential, case(normal(2, 2, 2)), case(Draw(lambda rng: 4 * rng.standard_normal((2, 2)))),
+    empty=(case(normal(0, 0)), case(normal(0, 2, 2))))  # fmt: skip
+row("cholesky", np.linalg.cholesky, case(definite(2, 2, 2)), case(definite(3, 3)), order=3,
+    empty=(case(normal(0, 0)),))  # fmt: skip
+row("eigh", np.linalg.eigh, case(definite(2, 2, 2)), case(definite(3, 3)), order=3, empty=(case(normal(0, 2, 2)),))
+row("eigvalsh", np.linalg.eigvalsh, case(definite(2, 2, 2)), case(definite(3, 3)), order=3,
+    empty=(case(normal(0, 2, 2)),))  # fmt: skip
+MATRICES = (2, 2, 2), (3, 2), (2, 3), (3, 1)
+row("qr", lambda a, mode="reduced": np.linalg.qr(a, mode), *(case(apart(*s)) for s in MATRICES),
+    case(apart(2, 3), mode="r"), empty=(case(normal(0, 3, 2)), case(normal(2, 0))))  # fmt: skip
+row("svd", np.linalg.svd, *(case(apart(*s), full_matrices=False) for s in MATRICES), case(apart(2, 2)),
+    case(apart(3, 2), compute_uv=False), order=3,
+    empty=(case(normal(0, 3, 2), full_matrices=False), case(normal(2, 0), full_matrices=False)))  # fmt: skip
+row("svdvals", lambda a: np.linalg.svd(a, compute_uv=False), *(case(apart(*s)) for s in MATRICES), order=3,
+    empty=(case(normal(2, 0)),))  # fmt: skip
+row("pinv", np.linalg.pinv, *(case(apart(*s)) for s in MATRICES), case(apart(2, 2), rcond=1e-3), order=3,
+    empty=(case(normal(0, 3, 2)), case(normal(2, 0))))  # fmt: skip
+row("lstsq", lstsq, case(apart(3, 2), normal(3)), case(apart(2, 3), normal(2, 2)), op=lstsq_op)
+
+
+def matrix_norm(x, ord="fro", axis=(-2, -1), keepdims=False):
+    return np.linalg.norm(x, ord, axis, keepdims)
+
+
+row(
+    "matrix_norm", matrix_norm, *(case(apart(2, 3), ord) for ord in ("fro", "nuc", 2, -2, 1, -1, np.inf, -np.inf)),
+    *(case(apart(2, 2, 3), ord, (2, 0)) for ord in (2, -1, np.inf)),
+    *(case(apart(2, 3, 2), ord, keepdims=True) for ord in ("nuc", -2, 1, -np.inf)),
+    empty=(case(normal(0, 2, 2)),),
 )  # fmt: skip
 
 # ---------------------------------------------------------------- convolution: loops
