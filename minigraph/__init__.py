@@ -19,6 +19,7 @@ from .ops.decompositions import *
 from .ops.inverses import *
 from .ops.least_squares import *
 from .ops.products import *
+from .ops.signal import *
 from .primitive import Primitive, custom_vjp, primitive, primitives
 from .random import seed
 from .recompute import checkpoint
@@ -49,6 +50,8 @@ __all__ = [  # noqa: RUF022  (by kind)
     "cholesky", "cross", "det", "dot", "eigh", "eigvalsh", "expm", "inner", "inv", "kron", "lstsq", "matrix_norm",
     "matrix_power", "multi_dot", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot", "vdot",
     "vecdot",
+    # sequences
+    "convolve", "correlate", "interp", "irfft", "rfft",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Every differentiable operation, by family. Each forward has its rule beside it; each family lists its names."""
 
 from . import conv, elementwise, linalg, loss, norm as normalisation, pool, reduce, shape
-from . import decompositions, inverses, least_squares, products
+from . import decompositions, inverses, least_squares, products, signal
 from .conv import *
 from .elementwise import *
 from .linalg import *
@@ -15,9 +15,10 @@ from .decompositions import *
 from .inverses import *
 from .least_squares import *
 from .products import *
+from .signal import *
 
 _FAMILIES = (
     conv, elementwise, linalg, loss, normalisation, pool, reduce, shape,
-    decompositions, inverses, least_squares, products,
+    decompositions, inverses, least_squares, products, signal,
 )  # fmt: skip
 __all__ = [name for family in _FAMILIES for name in family.__all__]

@@ -501,6 +501,38 @@ row(
     empty=(case(normal(0, 2, 2)),),
 )  # fmt: skip
 
+# ---------------------------------------------------------------- sequences
+
+
+def rfft(x, n=None, axis=-1, norm=None):
+    y = np.fft.rfft(x, n, axis, norm)
+    return y.real, y.imag
+
+
+def irfft(re, im, n=None, axis=-1, norm=None):
+    return np.fft.irfft(re + 1j * im, n, axis, norm)
+
+
+linear(
+    "rfft", rfft, case(normal(4)), case(normal(2, 5)), case(normal(3, 2), axis=0), case(normal(4), 6, norm="ortho"),
+    case(normal(4), 3, norm="forward"), case(normal(1)),
+    empty=(case(normal(0, 3)),),
+)  # fmt: skip
+linear(
+    "irfft", irfft, case(normal(3), normal(3)), case(normal(2, 3), normal(2, 3), 5),
+    case(normal(3, 2), normal(3, 2), axis=0), case(normal(3), normal(3), 6, norm="ortho"),
+    case(normal(3), normal(3), 3, norm="forward"), case(normal(1), normal(1), 1),
+    empty=(case(normal(0, 3), normal(0, 3)),),
+)  # fmt: skip
+linear("correlate", np.correlate, *(case(normal(n), normal(m), mode) for n, m in ((5, 3), (2, 5))
+                                    for mode in ("valid", "same", "full")))  # fmt: skip
+linear("convolve", np.convolve, *(case(normal(n), normal(m), mode) for n, m in ((5, 4), (2, 5))
+                                  for mode in ("valid", "same", "full")))  # fmt: skip
+POINTS = np.array([-0.9, 0.05, 0.95])
+row("interp", np.interp, case(np.array([[-2.0, -0.5], [0.3, 3.0]]), POINTS, normal(3)),
+    case(np.array([-2.0, 0.5, 3.0]), POINTS, normal(3), left=7.0, right=-5.0), case(np.array(0.5), [1.0], normal(1)),
+    empty=(case(normal(0), POINTS, normal(3)),))  # fmt: skip
+
 # ---------------------------------------------------------------- convolution: loops
 
 

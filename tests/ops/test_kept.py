@@ -21,6 +21,7 @@ SHARED = {
     "batch_norm_eval": {0, 1, 3, 4}, "layer_norm": {1}, "cross_entropy": {0, 1},
     "dot": {0, 1}, "inner": {0, 1}, "outer": {0, 1}, "tensordot": {0, 1}, "vdot": {0, 1}, "vecdot": {0, 1},
     "kron": {0, 1}, "cross": {0, 1}, "solve": {0}, "lstsq": {0, 1},
+    "correlate": {0, 1}, "convolve": {0, 1},
 }  # fmt: skip
 
 
