@@ -15,10 +15,13 @@ from .ops.norm import *
 from .ops.pool import *
 from .ops.reduce import *
 from .ops.shape import *
+from .ops.attention import *
+from .ops.conv_nd import *
 from .ops.decompositions import *
 from .ops.inverses import *
 from .ops.least_squares import *
 from .ops.products import *
+from .ops.resize import *
 from .ops.signal import *
 from .primitive import Primitive, custom_vjp, primitive, primitives
 from .random import seed
@@ -52,6 +55,9 @@ __all__ = [  # noqa: RUF022  (by kind)
     "vecdot",
     # sequences
     "convolve", "correlate", "interp", "irfft", "rfft",
+    # nets
+    "adaptive_avg_pool", "adaptive_max_pool", "binary_cross_entropy", "conv1d", "conv3d", "embedding", "group_norm",
+    "huber", "resize_bilinear", "rms_norm", "scaled_dot_product_attention",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

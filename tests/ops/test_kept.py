@@ -22,6 +22,8 @@ SHARED = {
     "dot": {0, 1}, "inner": {0, 1}, "outer": {0, 1}, "tensordot": {0, 1}, "vdot": {0, 1}, "vecdot": {0, 1},
     "kron": {0, 1}, "cross": {0, 1}, "solve": {0}, "lstsq": {0, 1},
     "correlate": {0, 1}, "convolve": {0, 1},
+    "conv1d": {0, 1}, "conv3d": {0, 1}, "group_norm": {2}, "rms_norm": {1}, "binary_cross_entropy": {0, 1},
+    "scaled_dot_product_attention": {0, 1, 2, "mask"},
 }  # fmt: skip
 
 
