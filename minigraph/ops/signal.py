@@ -15,6 +15,7 @@ from ..primitive import primitive
 from ..tensor import Tensor, value
 from .conv import conv2d
 from .elementwise import as_array, clip, where
+from .linalg import operands
 from .numpy_api import implements
 from .shape import flip, pad, reshape, take, transpose
 
@@ -153,14 +154,14 @@ def correlate(a: Any, v: Any, mode: Mode = "valid") -> Tensor:
 @implements(np.convolve)
 def convolve(a: Any, v: Any, mode: Mode = "full") -> Tensor:
     """The convolution of two sequences, y_k = sum over i of a_(k - i) v_i; arguments and errors as of `correlate`."""
-    a, v = as_array(a), as_array(v)
+    a, v = operands(a, v)
     if v.size > a.size:
         a, v = v, a
     return _correlate("convolve", a, flip(v), mode)
 
 
 def _correlate(name: str, a: Any, v: Any, mode: Any) -> Any:
-    a, v = as_array(a), as_array(v)
+    a, v = operands(a, v)
     if a.ndim != 1 or v.ndim != 1 or not a.size or not v.size:
         raise ValueError(f"{name}: expected two sequences (n,) of at least one entry, got {a.shape} and {v.shape}")
     if mode not in ("valid", "same", "full"):
