@@ -10,7 +10,6 @@ of the largest entry, or the run fails.
 
 import argparse
 import importlib
-import itertools
 import json
 import math
 import statistics
@@ -53,16 +52,23 @@ def multigammaln(a, d):
     return 0.25 * d * (d - 1) * math.log(math.pi) + sum(math.lgamma(a - 0.5 * j) for j in range(d))
 
 
-def lstm(np, main, extra, state, sequence):
+def loop(step, carry, xs):
+    for x in zip(*xs, strict=True):
+        carry = step(carry, x)
+    return carry
+
+
+def lstm(np, main, extra, state, sequence, loop=loop):
     """The loss of a sequence (T, B) under an LSTM that works on each of the B channels by itself.
 
     main (2 L, 4 B) has a weight and a bias for each of L layers, extra (3, B) the weights of input and output and the
     bias of the output, state (2 L, B) the hidden state and the cell of each layer.
     """
-    b, total = sequence.shape[1], 0.0
-    states = [state[i] for i in range(state.shape[0])]
-    for now, then in itertools.pairwise(sequence):
-        x = now * extra[0]
+    steps, b = sequence.shape[0] - 1, sequence.shape[1]
+
+    def step(carry, pair):
+        (states, total), (now, then) = carry, pair
+        states, x = [*states], now * extra[0]
         for i in range(0, len(states), 2):
             hidden, cell = states[i], states[i + 1]
             gates = np.concatenate([x, hidden, x, hidden]) * main[i] + main[i + 1]
@@ -71,8 +77,10 @@ def lstm(np, main, extra, state, sequence):
             x = hidden = out * np.tanh(cell)
             states[i], states[i + 1] = hidden, cell
         y = x * extra[1] + extra[2]
-        total = total + np.sum(then * (y - np.log(2 + np.sum(np.exp(y)))))
-    return -total / ((sequence.shape[0] - 1) * b)
+        return states, total + np.sum(then * (y - np.log(2 + np.sum(np.exp(y)))))
+
+    _, total = loop(step, ([state[i] for i in range(state.shape[0])], 0.0), (sequence[:-1], sequence[1:]))
+    return -total / (steps * b)
 
 
 # ---------------------------------------------------------------- sizes and systems
@@ -94,8 +102,8 @@ WORKS = {
     "gmm, 1,000 points, D 10, K 25": lambda: drawn_gmm(1000, 10, 25),
     "gmm, 10,000 points, D 10, K 25": lambda: drawn_gmm(10_000, 10, 25),
     "gmm, 1,000 points, D 64, K 25": lambda: drawn_gmm(1000, 64, 25),
-    "lstm, 2 layers, 64 characters": lambda: drawn_lstm(2, 64),
-    "lstm, 4 layers, 64 characters": lambda: drawn_lstm(4, 64),
+    "lstm, 2 layers, 128 characters": lambda: drawn_lstm(2, 128),
+    "lstm, 4 layers, 128 characters": lambda: drawn_lstm(4, 128),
 }
 
 
@@ -123,7 +131,12 @@ def gradient_mygrad(f, rest):
 def gradient_jax(f, rest):
     jax, np = importlib.import_module("jax"), importlib.import_module("jax.numpy")
     jax.config.update("jax_enable_x64", True)
-    jitted = jax.jit(jax.grad(lambda p: f(np, *p, *rest)))
+
+    def scanned(step, carry, xs):  # a loop that is traced once: unrolled, it takes minutes to compile
+        return jax.lax.scan(lambda carry, x: (step(carry, x), None), carry, xs)[0]
+
+    options = {"loop": scanned} if f is lstm else {}
+    jitted = jax.jit(jax.grad(lambda p: f(np, *p, *rest, **options)))
     return lambda parameters: jax.block_until_ready(jitted(parameters))
 
 
