@@ -156,10 +156,8 @@ def train(config: Config, run: training.Run) -> None:
         tested = run.best() if config.keep == "best" else now
         logits = predict(tested.weights, test_set)
         test_loss, test_accuracy = training.score(logits, test_set.labels)
-        if config.tta != "none":
-            tta_accuracy = training.accuracy(predict(tested.weights, test_set, config.tta), test_set.labels)
-        else:
-            tta_accuracy = test_accuracy
+        several = logits if config.tta == "none" else predict(tested.weights, test_set, config.tta)
+        tta_accuracy = training.accuracy(several, test_set.labels)
 
     # --------------------------------------------------------------------------------- report
     seconds = sum(row["seconds"] for row in now.history)
@@ -189,7 +187,8 @@ def train(config: Config, run: training.Run) -> None:
     words = {"title": f"{config.model} on {name}: {test_accuracy:.2%} test accuracy", "notice": facts.get("notice", "")}
     test = {"loss": test_loss, "accuracy": test_accuracy}
     training.plots.curves(run.directory / "curves.png", now.history, test=test, **words)
-    training.plots.confusion(run.directory / "confusion.png", test_set.labels, logits.argmax(-1), dataset.classes, **words)
+    classes, labels = dataset.classes, test_set.labels
+    training.plots.confusion(run.directory / "confusion.png", labels, logits.argmax(-1), classes, **words)
     with_tta = "" if config.tta == "none" else f", {tta_accuracy:.2%} with {config.tta}"
     print(
         f"test accuracy {test_accuracy:.2%}{with_tta}, {seconds:.0f} s of training "

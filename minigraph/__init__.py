@@ -18,6 +18,14 @@ from .ops.norm import *
 from .ops.pool import *
 from .ops.reduce import *
 from .ops.shape import *
+from .ops.attention import *
+from .ops.conv_nd import *
+from .ops.decompositions import *
+from .ops.inverses import *
+from .ops.least_squares import *
+from .ops.products import *
+from .ops.resize import *
+from .ops.signal import *
 from .primitive import Primitive, custom_vjp, primitive, primitives
 from .random import seed
 from .recompute import checkpoint
@@ -44,6 +52,15 @@ __all__ = [  # noqa: RUF022  (by kind)
     "norm", "pad", "power", "prod", "relu", "remainder", "reshape", "scatter", "scatter_add", "sigmoid", "silu", "sin",
     "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "subtract", "sum", "take", "take_along_axis",
     "tanh", "transpose", "var", "where",
+    # linear algebra
+    "cholesky", "cross", "det", "dot", "eigh", "eigvalsh", "expm", "inner", "inv", "kron", "lstsq", "matrix_norm",
+    "matrix_power", "multi_dot", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot", "vdot",
+    "vecdot",
+    # sequences
+    "convolve", "correlate", "interp", "irfft", "rfft",
+    # nets
+    "adaptive_avg_pool", "adaptive_max_pool", "binary_cross_entropy", "conv1d", "conv3d", "embedding", "group_norm",
+    "huber", "resize_bilinear", "rms_norm", "scaled_dot_product_attention",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
