@@ -23,7 +23,7 @@ _MANY = 100  # operations from which on runs of equal boxes are folded
 _INCH = 72
 _LARGE, _SMALL = 13, 10.5  # sizes of letters, in points, as in page.css
 _NARROW, _WIDE = set("iljtfrI.,:;'|!()[] "), set("mwMW@%—")
-_NUMBERS = 118  # the width of a value and a gradient below each other
+_CELLS = 132, 104  # the width of a box with a value and a gradient: as numbers, as small histograms
 
 
 @dataclass(eq=False)
@@ -196,11 +196,11 @@ def _width(text: str, size: float, bold: bool = False) -> float:
     return units * size * (1.06 if bold else 1.0)
 
 
-def size_of(title: str, lines: list[str], numbers: bool = False) -> tuple[float, float]:
-    """The width and height of a box, in points. `numbers`: it has a value and a gradient below its lines."""
-    width = max([_width(title, _LARGE, bold=True), *(_width(line, _SMALL) for line in lines), 30.0])
-    height = 12 + 17 * bool(title) + 14 * len(lines) + 38 * numbers
-    return round(max(width, _NUMBERS * numbers) + 22), max(height, 28)
+def size_of(title: str, lines: list[str], cell: int = 0) -> tuple[float, float]:
+    """The width and height of a box, in points. `cell`: the height of a value and a gradient below its lines."""
+    width = max([_width(title, _LARGE, bold=True), *(_width(line, _SMALL) for line in lines), 30.0]) + 22
+    height = 11 + 17 * bool(title) + 14.5 * len(lines) + (cell + 6 if cell else 0)
+    return round(max(width, _CELLS[0] if cell > 30 else _CELLS[1] if cell else 0)), max(round(height), 28)
 
 
 # ---------------------------------------------------------------- dot
@@ -273,8 +273,8 @@ def _edges(tree: Tree) -> list[dict[Piece, str]]:
 def _dot(tree: Tree, group: Group, edges: dict[Piece, str], sizes: dict[str, tuple[float, float]]) -> str:
     lines = [
         f"digraph g{group.index} {{",
-        f"nodesep=0.3 ranksep=0.36 ordering={'in' if len(group.children) < 60 else '""'} margin=0",
-        "node [shape=box fixedsize=true label=\"\"] edge [arrowhead=none]",
+        "nodesep=0.3 ranksep=0.36 ordering=in margin=0",
+        'node [shape=box fixedsize=true label=""] edge [arrowhead=none]',
     ]
     first_user: dict[str, str] = {}
     kinds = {f"v{c.index}": c.kind for c in group.children if isinstance(c, Vertex)}
