@@ -12,6 +12,8 @@ let hovered = null;
 
 const HEAD = 28; // of a frame: the line with its title
 const PAD = 14;
+const MOVING = new Set(["operation", "input"]); // what flows from operation to operation
+const READABLE = 0.8; // the least scale at which a page begins
 
 // ------------------------------------------------------------------ texts and elements
 
@@ -213,7 +215,8 @@ function place(g) {
     const [x, y] = group.at[name];
     boxes.set(name, {
       name, inside, oldX: x, oldY: y, width, height,
-      w: inside ? Math.max(inside.w, width) : width,
+      left: inside ? inside.anchor : width / 2, // from x to the left side, and to the right side
+      right: inside ? inside.w - inside.anchor : width / 2,
       h: inside ? inside.h : height,
     });
   }
@@ -238,22 +241,23 @@ function place(g) {
 
   // Widths: the smallest map that keeps the distances within each rank that has grown.
   const bounds = []; // [from, to, the least distance]
+  const grown = (box) => [box.left, box.right].map((side) => Math.max(0, side - box.width / 2));
   const columns = new Set([0]);
   for (const box of boxes.values()) {
     columns.add(box.oldX);
-    bounds.push([0, box.oldX, box.oldX + Math.max(0, box.w - box.width) / 2]);
+    bounds.push([0, box.oldX, box.oldX + grown(box)[0]]);
   }
-  for (const row of rows.filter((boxesOfRow) => boxesOfRow.some((box) => box.w > box.width))) {
-    const items = row.map((box) => [box.oldX, Math.max(0, box.w - box.width)]);
+  for (const row of rows.filter((one) => one.some((box) => box.inside))) {
+    const items = row.map((box) => [box.oldX, ...grown(box)]);
     for (const [, tail, head, points] of group.edges) {
       if (row.some((box) => box.name === tail || box.name === head)) continue;
-      for (const x of crossings(points, row[0].oldY)) items.push([x, 0]);
+      for (const x of crossings(points, row[0].oldY)) items.push([x, 0, 0]);
     }
     items.sort((a, b) => a[0] - b[0]);
     for (let k = 0; k < items.length; k += 1) {
       columns.add(items[k][0]);
-      const [x, grown] = items[k];
-      if (k > 0) bounds.push([items[k - 1][0], x, x - items[k - 1][0] + (grown + items[k - 1][1]) / 2]);
+      const [x, toTheLeft] = items[k];
+      if (k > 0) bounds.push([items[k - 1][0], x, x - items[k - 1][0] + toTheLeft + items[k - 1][2]]);
     }
   }
   const ending = new Map();
@@ -275,12 +279,15 @@ function place(g) {
   for (const box of boxes.values()) {
     box.x = across(box.oldX);
     box.y = down(box.oldY);
-    w = Math.max(w, box.x + box.w / 2 + Math.max(0, right - box.oldX - box.width / 2));
+    w = Math.max(w, box.x + box.right + Math.max(0, right - box.oldX - box.width / 2));
   }
   const h = down(group.size[1]);
   const frame = g === 0 ? { left: PAD, top: PAD } : { left: PAD, top: HEAD + 4 };
   const scene = { g, boxes, w: w + 2 * PAD, h: h + frame.top + PAD, ...frame };
   scene.port = (name) => across(group.at[name][0]);
+  const ports = Object.keys(group.at).filter((name) => name[0] === "i" || name[0] === "o");
+  const main = ports.findLast((name) => name[0] === "i" && MOVING.has(vertices[index(name)].kind)) ?? ports.at(-1);
+  scene.anchor = main ? scene.left + scene.port(main) : scene.w / 2; // so that the main edge comes in straight
   scene.edges = group.edges.map(([source, tail, head, points, style]) => ({
     key: `${g} ${source} ${tail} ${head}`,
     style,
@@ -303,7 +310,7 @@ function curve(mapped, old, source, tail, head, scene, h) {
     const away = atEnd ? -1 : 1;
     const box = boxes.get(name);
     if (box?.inside) {
-      const x = box.x - box.w / 2 + box.inside.left + box.inside.port(`${atEnd ? "i" : "o"}${source}`);
+      const x = box.x - box.left + box.inside.left + box.inside.port(`${atEnd ? "i" : "o"}${source}`);
       const y = box.y - (away * -1 * box.h) / 2;
       set(i, x, y);
       set(c, x, y + away * 22);
@@ -344,9 +351,10 @@ function draw() {
   edgeElements.clear();
   const add = (part, left, top) => {
     for (const box of part.boxes.values()) {
-      const x = left + box.x;
+      const w = box.left + box.right;
+      const x = left + box.x + (box.right - box.left) / 2;
       const y = top + box.y;
-      placed.set(box.name, { x, y, w: box.w, h: box.h });
+      placed.set(box.name, { x, y, w, h: box.h });
       const name = box.inside ? `f${index(box.name)}` : box.name;
       if (!elements.has(name)) elements.set(name, box.inside ? frameOf(index(name)) : boxOf(name));
       const node = elements.get(name);
@@ -354,8 +362,8 @@ function draw() {
       node.style.transform = `translate(${x}px, ${y}px)`;
       (box.inside ? frames : nodes).push(node);
       if (box.inside) {
-        resize(node, box.w, box.h);
-        add(box.inside, x - box.w / 2 + box.inside.left, y - box.h / 2 + box.inside.top);
+        resize(node, w, box.h);
+        add(box.inside, x - w / 2 + box.inside.left, y - box.h / 2 + box.inside.top);
       }
     }
     for (const edge of part.edges) {
@@ -383,7 +391,7 @@ function boxOf(name) {
   const order = (group || v).order || 0;
   const classes = ["node", group ? "group" : v.kind];
   if (order && (group || v.kind === "operation")) classes.push(order > 1 ? "second" : "first");
-  const round = group ? 9 : !v || v.kind === "operation" ? 7 : v.kind === "input" || v.kind === "output" ? h / 2 : 2;
+  const round = group ? 9 : !v || v.kind === "operation" ? 7 : v.kind === "input" || v.kind === "output" ? Math.min(h / 2, 16) : 2;
   const shape = { x: -w / 2, y: -h / 2, width: w, height: h, rx: round };
   const node = svg("g", { class: classes.join(" "), tabindex: 0, role: "button", "data-name": name });
   if (group) node.append(svg("rect", { ...shape, x: -w / 2 + 4, y: -h / 2 + 4, class: "below" }));
@@ -572,14 +580,12 @@ function tellStep(step) {
 }
 
 function introduction() {
-  const rows = [["parameter", "parameter"], ["input", "input"], ["output", "result"], ["constant", "constant"]];
-  const swatches = rows.map(([kind, text]) => [element("i", {
-    style: `background:var(--${kind});border-color:var(--${kind}-line)` }), element("span", {}, text)]);
-  const cellText = data.scalar ? "numbers" : "histograms";
-  swatches.push([element("i", { style: "background:var(--forward-soft);border-color:var(--forward)" }),
-    element("span", {}, `${cellText} of the values`)]);
-  swatches.push([element("i", { style: "background:var(--backward-soft);border-color:var(--backward)" }),
-    element("span", {}, `${cellText} of the gradients`)]);
+  const kinds = ["input", "parameter", "state", "constant", "output"].filter((kind) => vertices.some((v) => v.kind === kind));
+  const colours = kinds.map((kind) => [kind, `${kind}-line`, kind === "output" ? "result" : kind]);
+  const shown = data.scalar ? "the" : "histogram of the";
+  colours.push(["forward-soft", "forward", `${shown} value`], ["backward-soft", "backward", `${shown} gradient`]);
+  const swatches = colours.map(([fillOf, lineOf, text]) => [
+    element("i", { style: `background:var(--${fillOf});border-color:var(--${lineOf})` }), element("span", {}, text)]);
   const keys = element("p", { class: "faint" });
   for (const [key, text] of [["space", "play"], ["←", ""], ["→", "step"], ["+", ""], ["−", "zoom"], ["0", "fit"]]) {
     keys.append(element("kbd", {}, key), text ? ` ${text}  ` : " ");
@@ -760,7 +766,7 @@ function play(on) {
     };
     timer = setTimeout(tick, 60);
   }
-  byId("play").textContent = on ? "❚❚" : "▶";
+  byId("play").querySelector("path").setAttribute("d", on ? "M5 3v10M11 3v10" : "M5 3v10l8-5z");
   byId("play").setAttribute("aria-label", on ? "pause" : "play");
 }
 
@@ -779,7 +785,7 @@ function player() {
 /** The curve of the memory that is held, over the steps: what the slider slides along. */
 function curveOfMemory() {
   const most = Math.max(...held, 1);
-  const y = (k) => (k < 1 ? 100 : 100 - (88 * held[k - 1]) / most);
+  const y = (k) => (k < 1 ? 100 : 100 - (72 * held[k - 1]) / most);
   const area = (from, to) => {
     let d = `M${from},100 L${from},${y(from)}`;
     for (let k = from + 1; k <= to; k += 1) d += ` L${k},${y(k)}`;
@@ -806,13 +812,15 @@ function look(gliding = false) {
   world.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
 }
 
-function fit() {
+/** Show all of it; or, where all of it would be too small to read, its beginning. */
+function fit(least = 0) {
   const { width, height } = byId("stage").getBoundingClientRect();
   const whole = Math.min(width / scene.w, height / scene.h) * 0.97;
-  view.scale = Math.min(Math.max(whole, 0.45), data.scalar ? 2.2 : 1.4); // a long graph begins at its top, readable
-  if (fit.whole) view.scale = Math.min(whole, 2.2);
-  view.x = (width - scene.w * view.scale) / 2;
-  view.y = Math.max((height - scene.h * view.scale) / 2, fit.whole ? 0 : 8);
+  view.scale = Math.min(Math.max(whole, least), data.scalar ? 2 : 1.3);
+  const [first] = scene.boxes.values();
+  const x = scene.w * view.scale < width ? scene.w / 2 : first.x + scene.left;
+  view.x = width / 2 - x * view.scale;
+  view.y = Math.max((height - scene.h * view.scale) / 2, 4);
   look();
 }
 
@@ -861,7 +869,7 @@ function toggleAll(unfold) {
   open.clear();
   groups.forEach((_, g) => { if (g === 0 || unfold) open.add(g); });
   draw();
-  fit();
+  fit(READABLE);
 }
 
 function act(node) {
@@ -928,7 +936,7 @@ document.addEventListener("keydown", (event) => {
   const node = event.target.closest("[data-name]");
   const inControl = event.target.closest("button, select, input");
   const keys = {
-    "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), "0": () => { fit.whole = true; fit(); },
+    "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), "0": () => fit(),
     ArrowRight: () => { play(false); go(at + 1); }, ArrowLeft: () => { play(false); go(at - 1); },
     Home: () => { play(false); go(0); }, End: () => { play(false); go(steps.length); },
     Escape: () => { pinned = null; show(); },
@@ -949,7 +957,7 @@ byId("scrub").max = steps.length;
 byId("scrub").addEventListener("input", (event) => { play(false); go(Number(event.target.value)); });
 byId("in").addEventListener("click", () => zoom(1.25));
 byId("out").addEventListener("click", () => zoom(0.8));
-byId("fit").addEventListener("click", () => { fit.whole = true; fit(); });
+byId("fit").addEventListener("click", () => fit());
 byId("fold").addEventListener("click", () => toggleAll(false));
 byId("unfold").addEventListener("click", () => toggleAll(true));
 for (const id of ["fold", "unfold"]) byId(id).hidden = groups.length === 1;
@@ -959,5 +967,5 @@ byId("summary").textContent = [plural(lastForward, "operation"),
 document.body.classList.toggle("scalar", data.scalar);
 curveOfMemory();
 draw();
-fit();
+fit(READABLE);
 window.addEventListener("resize", () => look());
