@@ -1,7 +1,7 @@
 """Where things stand on a page: a graph as groups within groups, and the inside of each laid out by Graphviz alone.
 
-A group is laid out with its own groups folded to boxes. Where a reader unfolds one, the page makes room for it: it moves
-what is beside and below. So each state of a page has a layout, though there are more states than could be laid out.
+A group is laid out with its own groups folded to boxes. Where a reader unfolds one, the page makes room for it: it
+moves what is beside and below. So each state of a page has a layout, though there are too many to lay out each.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,8 +133,8 @@ class Tree:
         self, group: Group, boxes: list[Box], mine: list[int], places: list[int], runs: list[Run]
     ) -> Iterator[Vertex | Group]:
         runs_of: dict[int, Run] = {}
-        for run in runs:
-            runs_of.update((places[run.start + k], run) for k in range(run.period * run.times))
+        for r in runs:
+            runs_of.update((places[r.start + k], r) for k in range(r.period * r.times))
         users: dict[int, set[int]] = {}  # of each array, the runs that use it, by their ids
         for i in places:
             for edge in boxes[i].inputs:
@@ -152,8 +153,11 @@ class Tree:
                 members = [v for box in all_of_it for v in box.members]
                 begun[id(run)] = Group(run_name(first), group.scope, group.order, run.times, members)
                 yield begun[id(run)]
-            if not boxes[i].members[0].index in self.stands_for:
+            if boxes[i].members[0].index not in self.stands_for:
                 begun[id(run)].children += self._child(group, boxes[i])
+        for run_group in begun.values():
+            if len(run_group.children) == 1 and isinstance(only := run_group.children[0], Group):
+                run_group.children, run_group.scope = only.children, only.scope  # one frame instead of two
 
     def _child(self, parent: Group, box: Box) -> list[Vertex | Group]:
         """The vertex, or the group, of a box; a group around one operation alone would say nothing."""
@@ -271,31 +275,40 @@ def _edges(tree: Tree) -> list[dict[Piece, str]]:
 
 
 def _dot(tree: Tree, group: Group, edges: dict[Piece, str], sizes: dict[str, tuple[float, float]]) -> str:
-    lines = [
-        f"digraph g{group.index} {{",
-        "nodesep=0.3 ranksep=0.36 ordering=in margin=0",
-        'node [shape=box fixedsize=true label=""] edge [arrowhead=none]',
-    ]
-    first_user: dict[str, str] = {}
     kinds = {f"v{c.index}": c.kind for c in group.children if isinstance(c, Vertex)}
+    beside: dict[str, str] = {}  # an array, and the first operation that uses it
     for _, tail, head in edges:
         if kinds.get(tail) in ("parameter", "state", "constant") and kinds.get(head) == "operation":
-            first_user.setdefault(tail, head)
+            beside.setdefault(tail, head)
+    lines = [
+        f"digraph g{group.index} {{",
+        "nodesep=0.3 ranksep=0.36 margin=0",
+        'node [shape=box fixedsize=true label=""] edge [arrowhead=none]',
+    ]
     for child in group.children:
         name = f"g{child.index}" if isinstance(child, Group) else f"v{child.index}"
         width, height = sizes[name]
-        lines.append(f"{name} [width={width / _INCH:.3f} height={height / _INCH:.3f}]")
-    for array, user in first_user.items():
+        # Operands stand from left to right. With arrays beside the operation, that makes detours.
+        order = " ordering=in" if name not in beside.values() else ""
+        lines.append(f"{name} [width={width / _INCH:.3f} height={height / _INCH:.3f}{order}]")
+    for array, user in beside.items():
         lines.append(f"{{rank=same {array} {user}}}")
-    for letter, rank, end in (("i", "source", 1), ("o", "sink", 2)):
-        ports = dict.fromkeys(piece[end] for piece in edges if piece[end][0] == letter)
+    for rank, ends in (("source", [tail for _, tail, _ in edges]), ("sink", [head for _, _, head in edges])):
+        ports = dict.fromkeys(end for end in ends if end[0] == ("i" if rank == "source" else "o"))
         if ports:
             lines.append(f"{{rank={rank} node [shape=point width=0.02 height=0.02] {' '.join(ports)}}}")
+    sides: Counter[str] = Counter()
     for k, (piece, style) in enumerate(edges.items()):
         _, tail, head = piece
-        straight = " weight=8" if kinds.get(tail) in (None, "operation", "input") else ""
-        free = " constraint=false" if style == "dotted" else ""
-        lines.append(f"{tail} -> {head} [k={k}{straight}{free}]")
+        options = f"k={k}"
+        if beside.get(tail) == head:
+            sides[head] += 1
+            if sides[head] % 2 == 0:  # every other one stands to the right, where dot puts the heads of edges
+                tail, head, options = head, tail, f"{options} turned=1"
+        elif kinds.get(tail) in (None, "operation", "input"):
+            options += " weight=8"
+        options += " constraint=false" if style == "dotted" else ""
+        lines.append(f"{tail} -> {head} [{options}]")
     return "\n".join([*lines, "}"])
 
 
@@ -310,7 +323,10 @@ def _read(drawn: dict[str, Any], edges: dict[Piece, str]) -> dict[str, Any]:
     curves: dict[int, list[float]] = {}
     for edge in drawn.get("edges", ()):
         numbers = [float(n) for n in re.findall(r"-?[\d.]+(?:e[-+]?\d+)?", edge["pos"])]
-        curves[int(edge["k"])] = [round(height - n if i % 2 else n, 1) for i, n in enumerate(numbers)]
+        points = [(round(x, 1), round(height - y, 1)) for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
+        if "turned" in edge:
+            points.reverse()
+        curves[int(edge["k"])] = [n for point in points for n in point]
     return {
         "size": [round(width, 1), round(height, 1)],
         "at": at,

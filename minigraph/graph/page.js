@@ -652,14 +652,15 @@ function tellBackward(step) {
     }
     return item;
   });
-  const rule = data.rules[v.title];
+  const rule = data.rules[v.op];
   return [
     phase("backward", true),
     element("h2", {}, `the rule of ${v.title}`),
     ...repetition(step.at),
     element("p", {}, "gradient that arrives: ", element("b", { class: "gradient" }, statistic(v.gradient)), ` — ${described(v)}`),
     ...formula(v),
-    ...(rule && rule.source ? [element("h3", {}, `the rule, ${rule.where}`), element("pre", {}, rule.source)] : []),
+    ...(rule && rule.source ? [element("h3", {}, `${rule.where}: g is the gradient that arrives`), element("pre", {}, rule.source)] : []),
+    ...substituted(v, rule),
     element("h3", {}, adds.length ? "it is added to the gradient of" : "it is added to nothing"),
     element("ul", {}, ...adds),
     element("p", {}, step.freed ? `freed: ${quantity(step.freed, "B")}` : "nothing is freed"),
@@ -667,8 +668,17 @@ function tellBackward(step) {
   ];
 }
 
+/** The numbers in the rule, where all operands are numbers with a name. */
+function substituted(v, rule) {
+  const inputs = v.inputs || [];
+  if (!data.scalar || !rule || !v.gradient || rule.names.length !== inputs.length) return [];
+  const pairs = [["g", v.gradient], ...inputs.map(([i], k) => [rule.names[k], vertices[i].values]), ["y", v.values]];
+  const text = pairs.filter(([, s]) => s && "value" in s).map(([name, s]) => `${name} = ${number(s.value, 6)}`);
+  return [element("p", { class: "faint" }, text.join(", "))];
+}
+
 function formula(v) {
-  const rule = data.rules[v.title];
+  const rule = data.rules[v.op];
   return rule && rule.says ? [element("p", { class: "formula" }, rule.says)] : [];
 }
 

@@ -1,7 +1,7 @@
 """A graph as one HTML page that plays the forward pass and the backward walk, step by step.
 
-The page needs no network and no library: the data stand in it as JSON, `page.js` draws them and `page.css` says how they
-look. Graphviz has laid out each group when the page was made, see `layout`.
+The page needs no network and no library: the data stand in it as JSON, `page.js` draws them and `page.css` says how
+they look. Graphviz has laid out each group when the page was made, see `layout`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import ops
 from ..blame import describe
-from ..primitive import Primitive, primitives
+from ..primitive import Primitive
 from ..serialize import atomic_write
 from ..tensor import Tensor
 from .layout import Group, Tree, layout, size_of
@@ -54,7 +54,7 @@ def page(
 
     Args:
         target, inputs, names, constants: as in `mg.draw`. A Python float among the inputs is a number to differentiate.
-        depth: unfold the groups down to this depth, from 0, at the start. None unfolds as many levels as can be read.
+        depth: fold the groups of this depth, from 1, at the start. None unfolds as many levels as can be read at once.
         fold: show a run of equal boxes once. None does so where there are more than 100 operations.
         parameters: "beside" the operation that uses them, in its "label", or "hidden". So are state and constants.
 
@@ -69,8 +69,8 @@ def page(
         TypeError, ValueError, BackwardError: what `measure` raises; or depth, fold or parameters is none of the above.
         RuntimeError: the dot program of Graphviz is missing, or a backward pass has freed the graph.
     """
-    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
-        raise ValueError(f"page: depth should be a whole number from 0, or None, got {describe(depth)}")
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
+        raise ValueError(f"page: depth should be a whole number from 1, or None, got {describe(depth)}")
     if fold is not None and not isinstance(fold, bool):
         raise TypeError(f"page: fold should be True, False or None, got {describe(fold)}")
     if parameters not in _PARAMETERS:
@@ -155,6 +155,7 @@ def _data(title: str, graph: Graph, tree: Tree, depth: int | None, parameters: s
     """What `page.js` reads."""
     scalar = all(v.shape == () for v in graph.vertices)
     files: dict[str, int] = {}
+    rules = {op: n for n, op in enumerate(dict.fromkeys(v.op for v in graph.operations if v.op is not None))}
     labels: dict[int, list[str]] = {}
     sizes: dict[str, tuple[float, float]] = {}
     for v in graph.vertices:
@@ -173,24 +174,32 @@ def _data(title: str, graph: Graph, tree: Tree, depth: int | None, parameters: s
         })  # fmt: skip
     for entry, inside in zip(groups, layout(tree, sizes), strict=True):
         entry.update(inside)
+    vertices = []
+    for v in graph.vertices:
+        entry = _vertex(v, files)
+        if v.op is not None:
+            entry["op"] = rules[v.op]
+        if v.index in labels:
+            entry.update(lines=labels[v.index], box=sizes[f"v{v.index}"], cell=_cell(v, scalar))
+        elif (shown := tree.shown(v.index)) is not None:
+            entry["shown"] = shown
+        vertices.append(entry)
     steps, held = _steps(graph)
     return {
         "title": title,
         "scalar": scalar,
         "open": _open(tree, depth),
-        "vertices": [_vertex(v, tree, labels, sizes, files, scalar) for v in graph.vertices],
+        "vertices": vertices,
         "groups": groups,
-        "files": [*files],
-        "rules": {name: rule for name in {v.title for v in graph.operations} if (rule := _rule(str(name)))},
+        "files": [_short(file) for file in files],
+        "rules": [_rule(op) for op in rules],
         "steps": steps,
         "held": held,
     }
 
 
-def _vertex(
-    v: Vertex, tree: Tree, labels: dict[int, list[str]], sizes: dict[str, tuple[float, float]], files: dict[str, int],
-    scalar: bool,
-) -> dict[str, Any]:
+def _vertex(v: Vertex, files: dict[str, int]) -> dict[str, Any]:
+    """What there is to say of a vertex, but for what is empty or zero; each file gets a number."""
     measured = v.measured or Measured()
     found = {
         "kind": v.kind, "title": v.title or "", "note": v.note, "name": v.name, "shape": [*v.shape],
@@ -202,11 +211,6 @@ def _vertex(
     if v.call is not None:
         file, line, function, text = v.call
         found["call"] = [files.setdefault(file, len(files)), line, function, text]
-    if v.index in labels:
-        found["lines"], found["box"] = labels[v.index], sizes[f"v{v.index}"]
-        found["cell"] = _cell(v, scalar)
-    elif (shown := tree.shown(v.index)) is not None:
-        found["shown"] = shown
     return {k: x for k, x in found.items() if x not in (None, "", [], 0)}
 
 
@@ -231,18 +235,18 @@ def _group_name(group: Group) -> str:
 
 
 def _open(tree: Tree, depth: int | None) -> list[int]:
-    """The groups that are unfolded at the start: all down to a depth. Runs count as no level of their own."""
+    """The groups that are unfolded at the start: all above a depth. A run of vertices counts as no level of its own."""
 
     def unfolded(depth: int) -> list[Group]:
-        return [g for g in tree.groups if len(g.scope) <= depth and (g.times == 1 or len(g.scope) < depth)]
+        return [g for g in tree.groups if len(g.scope) < depth]
 
     def boxes(depth: int) -> int:
         found = unfolded(depth)
         return sum(not (isinstance(c, Group) and c in found) for g in found for c in g.children)
 
-    deepest = 1 + max(len(g.scope) for g in tree.groups)
     if depth is None:
-        depth = max((d for d in range(deepest + 1) if boxes(d) <= _READABLE), default=0)
+        deepest = max(len(g.scope) for g in tree.groups)
+        depth = max((d for d in range(1, deepest + 2) if boxes(d) <= _READABLE), default=1)
     return [g.index for g in unfolded(depth)]
 
 
@@ -262,7 +266,7 @@ def _steps(graph: Graph) -> tuple[list[dict[str, Any]], list[int]]:
         step("forward", v)
     for v in graph.vertices:
         if v.kind == "output" and v.measured is not None and v.measured.gradient is not None:
-            alive[v.inputs[0].source] = v.nbytes
+            alive[v.inputs[0].source] = _on_its_way(v)
             step("begin", v)
     for v in reversed(graph.operations):
         measured = v.measured
@@ -272,11 +276,16 @@ def _steps(graph: Graph) -> tuple[list[dict[str, Any]], list[int]]:
         for edge, added in zip(v.inputs, measured.added, strict=True):
             if added is not None:
                 adds.append([edge.source, _digits(added.value if added.value is not None else added.norm)])
-                alive[edge.source] = graph.vertices[edge.source].nbytes
+                alive[edge.source] = _on_its_way(graph.vertices[edge.source])
         kept -= v.saved
         freed = v.saved + alive.pop(v.index, 0)
         step("backward", v, adds=adds, freed=freed)
     return steps, held
+
+
+def _on_its_way(v: Vertex) -> int:
+    """The bytes of a gradient: that of a float16 array is float32 on its way."""
+    return v.size * max(v.dtype.itemsize, 4)
 
 
 def _statistics(s: Statistics | None) -> dict[str, Any] | None:
@@ -302,12 +311,9 @@ def _digits(x: float | bool | None) -> Any:
 # ---------------------------------------------------------------- what a rule computes
 
 
-def _rule(name: str) -> dict[str, str] | None:
+def _rule(op: Primitive[Any]) -> dict[str, Any]:
     """The mathematics of a primitive as its docstring has it, the source of its rule, and where that stands."""
-    op = primitives().get(name)
-    if op is None:
-        return None
-    found = {"says": _mathematics(op)}
+    found: dict[str, Any] = {"says": _mathematics(op), "names": [*op.parameters]}
     try:
         lines, first = inspect.getsourcelines(op.rule)
         file = inspect.getsourcefile(op.rule) or ""
@@ -332,7 +338,8 @@ def _mathematics(op: Primitive[Any]) -> str:
 
 
 def _short(file: str) -> str:
-    """A file's path from its package on, without what comes before."""
-    root = Path(__file__).parents[2]
+    """A file's path from the package or the working directory on, or its name; a page may be read elsewhere."""
     path = Path(file)
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    roots = (root for root in (Path(__file__).parents[2], Path.cwd()) if path.is_relative_to(root))
+    root = next(roots, path.parent)
+    return path.relative_to(root).as_posix()

@@ -66,6 +66,7 @@ class Vertex:
         saved: the bytes that are kept for the backward pass because of this operation alone. They are counted once,
             with the first operation that keeps them. Arrays that come in from outside do not count.
         flops: the floating-point operations of its forward by definition; 0 for what has few.
+        op: the primitive; None for arrays.
         measured: what `measure.measure` has seen of it in a run; None for a graph that is only traced.
     """
 
@@ -83,6 +84,7 @@ class Vertex:
     call: tuple[str, int, str, str] | None = None
     saved: int = 0
     flops: int = 0
+    op: Primitive[Any] | None = field(default=None, repr=False)
     measured: Measured | None = None
 
     @property
@@ -347,7 +349,7 @@ class Builder:
             flops = node.op.flops(node.shape, *node.args, **(node.kwargs or {})) if node.op.flops else 0
             self._add(
                 node, "operation", node.op.name, node, note=details, name=self.titles.get(node), inputs=tuple(edges),
-                order=order, of=of, call=call, flops=flops,
+                order=order, of=of, call=call, flops=flops, op=node.op,
             )  # fmt: skip
 
     def _origin(self, array: np.ndarray) -> str | None:
