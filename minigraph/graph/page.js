@@ -204,7 +204,7 @@ function crossings(points, y) {
  * The places of everything in group g, as it is unfolded now, from the upper left corner of its inside.
  *
  * Graphviz has placed the children with folded groups. Where one is unfolded, the ranks below it move down, and what
- * stands beside it, boxes and passing edges, moves aside: both by maps that keep the order, so nothing comes to overlap.
+ * stands beside it, boxes and passing edges, moves aside. Both maps keep the order, so nothing comes to overlap.
  */
 function place(g) {
   const group = groups[g];
@@ -391,15 +391,15 @@ function boxOf(name) {
   const order = (group || v).order || 0;
   const classes = ["node", group ? "group" : v.kind];
   if (order && (group || v.kind === "operation")) classes.push(order > 1 ? "second" : "first");
-  const round = group ? 9 : !v || v.kind === "operation" ? 7 : v.kind === "input" || v.kind === "output" ? Math.min(h / 2, 16) : 2;
+  const round = { group: 9, operation: 7, input: 16, output: Math.min(h / 2, 16) }[group ? "group" : v.kind] ?? 2;
   const shape = { x: -w / 2, y: -h / 2, width: w, height: h, rx: round };
   const node = svg("g", { class: classes.join(" "), tabindex: 0, role: "button", "data-name": name });
   if (group) node.append(svg("rect", { ...shape, x: -w / 2 + 4, y: -h / 2 + 4, class: "below" }));
-  if (v && v.kind === "output" && !(v.shape || []).length) {
-    node.append(svg("rect", { x: -w / 2 - 4, y: -h / 2 - 4, width: w + 8, height: h + 8, rx: round + 4,
-      class: "edge-of-box" }));
-  }
   node.append(svg("rect", { ...shape, class: "halo" }), svg("rect", { ...shape, class: "edge-of-box" }));
+  if (v && v.kind === "output" && !v.shape) { // a single number, as a loss is, has two lines around it
+    const inner = { x: 3.5 - w / 2, y: 3.5 - h / 2, width: w - 7, height: h - 7, rx: round - 3 };
+    node.append(svg("rect", { ...inner, class: "edge-of-box" }));
+  }
   const title = (group || v).title || "";
   const lines = (group || v).lines || [];
   const row = v && v.cell ? v.cell : 0;
@@ -408,8 +408,9 @@ function boxOf(name) {
   if (title) node.append(svg("text", { y, class: "title" }, title));
   lines.forEach((line, k) => node.append(svg("text", { y: y + 14.5 * (k + 1), class: "line" }, line)));
   if (row) {
-    const pair = [-1, 1].map((side) => svg("g", { transform: `translate(${(side * (w - 12)) / 4} ${h / 2 - row / 2 - 6})` }));
-    cells.set(name, { pair, width: (w - 12) / 2 - 3, height: row });
+    const [dx, dy] = [(w - 12) / 4, h / 2 - row / 2 - 6];
+    const pair = [-dx, dx].map((x) => svg("g", { transform: `translate(${x} ${dy})` }));
+    cells.set(name, { pair, width: 2 * dx - 3, height: row });
     node.append(...pair);
   }
   if (group) node.append(sign(w / 2 - 11, -h / 2 + 11, true));
@@ -454,7 +455,8 @@ function bars(counts, x, y, width, height) {
   let d = "";
   counts.forEach((count, k) => {
     const tall = count ? Math.max((height * count) / most, 0.8) : 0;
-    if (tall) d += `M${(x + k * step).toFixed(1)},${y} v${(-tall).toFixed(1)} h${(step * 0.86).toFixed(2)} v${tall.toFixed(1)} z`;
+    const [left, up, wide] = [x + k * step, tall, step * 0.86].map((n) => n.toFixed(1));
+    if (tall) d += `M${left},${y} v-${up} h${wide} v${up} z`;
   });
   return d;
 }
@@ -471,8 +473,8 @@ function fill(cell, what, s, width, height) {
     if ("value" in s) {
       parts.push(svg("text", { class: `number${of}`, y: data.scalar ? 12 : 4 }, number(s.value, data.scalar ? 5 : 3)));
     } else if (s.counts.length) {
-      parts.push(svg("path", { class: `spark${of}`, d: bars(s.counts, -width / 2 + 3, height / 2 - 1, width - 6, height - 3),
-        opacity: s.partial ? 0.5 : 1 }));
+      const d = bars(s.counts, -width / 2 + 3, height / 2 - 1, width - 6, height - 3);
+      parts.push(svg("path", { class: `spark${of}`, d, opacity: s.partial ? 0.5 : 1 }));
     }
   }
   if (data.scalar && s !== null) parts.push(svg("text", { class: "caption", y: -height / 2 + 10 }, what));
@@ -490,8 +492,8 @@ function show() {
   const flow = new Map();
   if (step) {
     const source = shownBy(step.at);
-    const ends = step.kind === "forward" ? (vertices[step.at].inputs || []).map(([i]) => i) : (step.adds || []).map(([i]) => i);
-    for (const i of ends) {
+    const ends = step.kind === "forward" ? vertices[step.at].inputs : step.adds;
+    for (const [i] of ends || []) {
       const end = shownBy(i);
       if (backward && seen(i)) gets.add(seen(i));
       if (end !== null && source !== null && end !== source) pieces(end, source).forEach((key) => flow.set(key, true));
@@ -580,17 +582,19 @@ function tellStep(step) {
 }
 
 function introduction() {
-  const kinds = ["input", "parameter", "state", "constant", "output"].filter((kind) => vertices.some((v) => v.kind === kind));
+  const present = new Set(vertices.map((v) => v.kind));
+  const kinds = ["input", "parameter", "state", "constant", "output"].filter((kind) => present.has(kind));
   const colours = kinds.map((kind) => [kind, `${kind}-line`, kind === "output" ? "result" : kind]);
   const shown = data.scalar ? "the" : "histogram of the";
   colours.push(["forward-soft", "forward", `${shown} value`], ["backward-soft", "backward", `${shown} gradient`]);
   const swatches = colours.map(([fillOf, lineOf, text]) => [
     element("i", { style: `background:var(--${fillOf});border-color:var(--${lineOf})` }), element("span", {}, text)]);
   const keys = element("p", { class: "faint" });
-  for (const [key, text] of [["space", "play"], ["←", ""], ["→", "step"], ["+", ""], ["−", "zoom"], ["0", "fit"]]) {
-    keys.append(element("kbd", {}, key), text ? ` ${text}  ` : " ");
+  for (const text of ["space play", "← → step", "+ − zoom", "0 fit"]) {
+    const words = text.split(" ");
+    keys.append(...words.slice(0, -1).map((key) => element("kbd", {}, key)), ` ${words.at(-1)} `);
   }
-  const body = [
+  return [
     element("h2", {}, "Backprop, watched"),
     element("p", {}, `Press play: ${plural(lastForward, "operation")} forward, then the walk of the gradient back `
       + `through ${plural(steps.length - lastForward, "step")}.`),
@@ -599,7 +603,10 @@ function introduction() {
     element("p", { class: "faint" }, groups.length > 1 ? "Click a group to unfold or fold it. Hover a box to read it; "
       + "click it to keep it here." : "Hover a box to read it; click it to keep it here."),
   ];
-  return body;
+}
+
+function strong(text, what = "gradient") {
+  return element("b", { class: what }, text);
 }
 
 function phase(text, backward) {
@@ -623,7 +630,7 @@ function tellForward(step) {
     ...formula(v),
     element("h3", {}, "from"), element("ul", {}, ...inputs),
     element("p", {}, "result: ", element("b", {}, statistic(v.values)), ` — ${described(v)}`),
-    element("p", {}, v.saved ? `keeps ${quantity(v.saved, "B")} for the backward pass` : "keeps nothing new for the backward pass"),
+    element("p", {}, `keeps ${v.saved ? quantity(v.saved, "B") : "nothing more"} for the backward pass`),
     ...source(v),
   ];
 }
@@ -633,8 +640,8 @@ function tellBegin(step) {
   return [
     phase("the walk begins", true),
     element("h2", {}, `gradient of ${v.title}`),
-    element("p", {}, v.shape ? "Each entry of the result has the gradient 1: the gradients are those of the sum."
-      : "The gradient of the result in itself is ", v.shape ? "" : element("b", { class: "gradient" }, "1"), v.shape ? "" : "."),
+    element("p", {}, v.shape ? "Each entry has the gradient 1: what follows are gradients of the sum of all entries."
+      : "The gradient of the result in itself is 1."),
     element("p", {}, "It arrives at ", link(v.inputs[0][0]), "."),
   ];
 }
@@ -644,7 +651,7 @@ function tellBackward(step) {
   const adds = step.adds.map(([i, x]) => {
     const scalar = vertices[i].shape === undefined;
     const before = added.get(i).filter(([k]) => k < at);
-    const item = element("li", {}, link(i), ": ", element("b", { class: "gradient" }, scalar ? number(x, 6) : `norm ${number(x)}`));
+    const item = element("li", {}, link(i), ": ", strong(scalar ? number(x, 6) : `norm ${number(x)}`));
     if (scalar && before.length) {
       item.append(`, which makes ${number(before.reduce((sum, [, y]) => sum + y, 0) + x, 6)}`);
     } else if (before.length) {
@@ -657,29 +664,31 @@ function tellBackward(step) {
     phase("backward", true),
     element("h2", {}, `the rule of ${v.title}`),
     ...repetition(step.at),
-    element("p", {}, "gradient that arrives: ", element("b", { class: "gradient" }, statistic(v.gradient)), ` — ${described(v)}`),
+    element("p", {}, "gradient that arrives: ", strong(statistic(v.gradient)), ` — ${described(v)}`),
     ...formula(v),
-    ...(rule && rule.source ? [element("h3", {}, `${rule.where}: g is the gradient that arrives`), element("pre", {}, rule.source)] : []),
-    ...substituted(v, rule),
+    ...written(v, rule),
     element("h3", {}, adds.length ? "it is added to the gradient of" : "it is added to nothing"),
     element("ul", {}, ...adds),
-    element("p", {}, step.freed ? `freed: ${quantity(step.freed, "B")}` : "nothing is freed"),
+    element("p", {}, `freed: ${v.saved ? `${quantity(v.saved, "B")} that were kept, and ` : ""}`
+      + `the gradient that arrived, ${quantity(step.freed - (v.saved || 0), "B")}`),
     ...source(v),
   ];
 }
 
-/** The numbers in the rule, where all operands are numbers with a name. */
-function substituted(v, rule) {
+/** The rule as it is written; below it the numbers, where all operands are numbers with a name. */
+function written(v, rule) {
+  if (!rule.source) return [];
+  const code = [element("h3", {}, `${rule.where}: g is what arrives`), element("pre", {}, rule.source)];
   const inputs = v.inputs || [];
-  if (!data.scalar || !rule || !v.gradient || rule.names.length !== inputs.length) return [];
+  if (!data.scalar || !v.gradient || rule.names.length !== inputs.length) return code;
   const pairs = [["g", v.gradient], ...inputs.map(([i], k) => [rule.names[k], vertices[i].values]), ["y", v.values]];
-  const text = pairs.filter(([, s]) => s && "value" in s).map(([name, s]) => `${name} = ${number(s.value, 6)}`);
-  return [element("p", { class: "faint" }, text.join(", "))];
+  const numbers = pairs.filter(([, s]) => s && "value" in s).map(([name, s]) => `${name} = ${number(s.value, 6)}`);
+  return [...code, element("p", { class: "faint" }, numbers.join(", "))];
 }
 
 function formula(v) {
-  const rule = data.rules[v.op];
-  return rule && rule.says ? [element("p", { class: "formula" }, rule.says)] : [];
+  const { says } = data.rules[v.op];
+  return says ? [element("p", { class: "formula" }, says)] : [];
 }
 
 function source(v) {
@@ -735,7 +744,7 @@ function aboutVertex(i) {
 function histogram(what, s) {
   if (s === null) return [];
   const heading = element("h3", {}, what + (s.partial ? ", when all of it has arrived" : ""));
-  if ("value" in s) return [heading, element("p", {}, element("b", what === "gradient" ? { class: "gradient" } : {}, number(s.value, 6)))];
+  if ("value" in s) return [heading, element("p", {}, strong(number(s.value, 6), what))];
   const width = 300;
   const height = 62;
   const picture = svg("svg", { class: `histogram ${what}`, viewBox: `0 0 ${width} ${height + 14}`, role: "img",
@@ -750,8 +759,8 @@ function histogram(what, s) {
     svg("text", { x: width, y: height + 11, "text-anchor": "end" }, number(s.max)));
   const facts = `mean ${number(s.mean)}, std ${number(s.std)}, norm ${number(s.norm)}`
     + (s.zeros ? `, zeros ${number(100 * s.zeros, 3)}%` : "");
-  return [heading, picture, element("p", { class: "faint" }, facts),
-    ...(s.bad ? [element("p", { class: "bad" }, `${plural(s.bad, "entry").replace("entrys", "entries")} not finite`)] : [])];
+  const warning = s.bad ? element("p", { class: "bad" }, `not finite: ${plural(s.bad, "number")}`) : "";
+  return [heading, picture, element("p", { class: "faint" }, facts), warning];
 }
 
 // ------------------------------------------------------------------ the player
@@ -783,11 +792,13 @@ function play(on) {
 function player() {
   const scrub = byId("scrub");
   scrub.value = at;
-  scrub.setAttribute("aria-valuetext", at === 0 ? "before the first step" : `step ${at}: ${steps[at - 1].kind} ${called(steps[at - 1].at)}`);
+  const step = at > 0 ? steps[at - 1] : null;
+  scrub.setAttribute("aria-valuetext", step ? `step ${at}: ${step.kind}, ${called(step.at)}` : "before the first step");
   byId("cursor").setAttribute("x1", at);
   byId("cursor").setAttribute("x2", at);
-  byId("held").replaceChildren(...(at === 0 ? [`${plural(steps.length, "step")}, at most `, element("b", {}, quantity(Math.max(...held), "B")), " held"]
-    : [`step ${at} of ${steps.length}, `, element("b", {}, quantity(held[at - 1], "B")), " held"]));
+  const where = step ? `step ${at} of ${steps.length}, ` : `${plural(steps.length, "step")}, at most `;
+  const bytes = step ? held[at - 1] : Math.max(...held);
+  byId("held").replaceChildren(where, element("b", {}, quantity(bytes, "B")), " held");
   byId("first").disabled = byId("back").disabled = at === 0;
   byId("next").disabled = byId("last").disabled = at === steps.length;
 }
@@ -960,7 +971,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 byId("play").addEventListener("click", () => play(timer === null));
-for (const [id, to] of [["first", () => 0], ["back", () => at - 1], ["next", () => at + 1], ["last", () => steps.length]]) {
+const jumps = { first: () => 0, back: () => at - 1, next: () => at + 1, last: () => steps.length };
+for (const [id, to] of Object.entries(jumps)) {
   byId(id).addEventListener("click", () => { play(false); go(to()); });
 }
 byId("scrub").max = steps.length;
