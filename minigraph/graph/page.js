@@ -145,7 +145,8 @@ function current(shown) {
   const all = repeats.get(shown) || [shown];
   if (at === 0 || all.length === 1) return all[0];
   const reached = (when, i) => when.get(i) !== undefined && when.get(i) <= at;
-  if (at > lastForward) return all.find((i) => reached(ruleAt, i)) ?? all[all.length - 1];
+  const hasGradient = (i) => added.has(i) && added.get(i)[0][0] <= at;
+  if (at > lastForward) return all.find((i) => hasGradient(i) || reached(ruleAt, i)) ?? all[all.length - 1];
   return all.findLast((i) => reached(ranAt, i)) ?? all[0];
 }
 
@@ -207,6 +208,7 @@ function crossings(points, y) {
  * stands beside it, boxes and passing edges, moves aside. Both maps keep the order, so nothing comes to overlap.
  */
 function place(g) {
+  if (scenes.has(g)) return scenes.get(g);
   const group = groups[g];
   const boxes = new Map();
   for (const name of group.children) {
@@ -297,8 +299,11 @@ function place(g) {
     inside: tail[0] === "i" || Boolean(boxes.get(tail)?.inside),
     d: curve(points.map((n, i) => (i % 2 ? down(n) : across(n))), points, source, tail, head, scene, h),
   }));
+  scenes.set(g, scene);
   return scene;
 }
+
+const scenes = new Map(); // of the groups that have not changed since they were placed
 
 /** The path of an edge: the mapped curve, with its ends on the boxes, or on the ports of frames. */
 function curve(mapped, old, source, tail, head, scene, h) {
@@ -333,54 +338,68 @@ function curve(mapped, old, source, tail, head, scene, h) {
 
 // ------------------------------------------------------------------ drawing
 
-const elements = new Map(); // boxes and frames by name ("v3", "g2", and "f2" for an open group)
+const elements = new Map(); // of vertices and folded groups, by name
+const parts = new Map(); // of unfolded groups: the frame, the edges inside it, and its boxes and inner parts
 const edgeElements = new Map();
 const cells = new Map(); // the two cells for value and gradient in the box of a vertex
 let scene = null;
-let placed = new Map(); // the middle and the size of each box that is seen
+let placed = new Map(); // the middle and the size of each box and frame that is seen
 
+/** Show the groups as they are unfolded now. What stays where it is in its group is not touched. */
 function draw() {
   scene = place(0);
   placed = new Map();
-  const seenBefore = new Set([...byId("frames").children, ...byId("nodes").children].map((e) => e.dataset.name));
-  const oldEdges = new Set(edgeElements.keys());
-  const fresh = seenBefore.size > 0;
-  const frames = [];
-  const nodes = [];
-  const edges = [];
-  edgeElements.clear();
-  const add = (part, left, top) => {
+  const locate = (part, left, top) => {
     for (const box of part.boxes.values()) {
-      const w = box.left + box.right;
-      const x = left + box.x + (box.right - box.left) / 2;
-      const y = top + box.y;
+      const [x, y, w] = [left + box.x + (box.right - box.left) / 2, top + box.y, box.left + box.right];
       placed.set(box.name, { x, y, w, h: box.h });
-      const name = box.inside ? `f${index(box.name)}` : box.name;
-      if (!elements.has(name)) elements.set(name, box.inside ? frameOf(index(name)) : boxOf(name));
-      const node = elements.get(name);
-      node.classList.toggle("new", fresh && !seenBefore.has(name));
-      node.style.transform = `translate(${x}px, ${y}px)`;
-      (box.inside ? frames : nodes).push(node);
-      if (box.inside) {
-        resize(node, w, box.h);
-        add(box.inside, x - w / 2 + box.inside.left, y - box.h / 2 + box.inside.top);
-      }
-    }
-    for (const edge of part.edges) {
-      const path = svg("path", { d: edge.d, transform: `translate(${left.toFixed(1)} ${top.toFixed(1)})` });
-      path.setAttribute("class", ["edge", edge.style, edge.inner && "inner", edge.inside && "starts-inside",
-        fresh && "new"].filter(Boolean).join(" "));
-      edgeElements.set(edge.key, path);
-      edges.push(path);
+      if (box.inside) locate(box.inside, x - w / 2 + box.inside.left, y - box.h / 2 + box.inside.top);
     }
   };
-  add(scene, scene.left, scene.top);
-  byId("frames").replaceChildren(...frames);
-  byId("edges").replaceChildren(...edges);
-  byId("nodes").replaceChildren(...nodes);
+  locate(scene, scene.left, scene.top);
+  byId("graph").classList.toggle("still", placed.size > 150); // too many to move smoothly
+  const root = partOf(scene);
+  if (!root.isConnected) byId("world").append(root);
   byId("unfold").disabled = open.size === groups.length;
   byId("fold").disabled = open.size === 1;
   show();
+}
+
+/** The element of an unfolded group, whose origin is its upper left corner. */
+function partOf(inside) {
+  const { g } = inside;
+  if (!parts.has(g)) {
+    const layers = [svg("g"), svg("g")]; // edges, and over them boxes
+    const frame = g === 0 ? null : frameOf(g);
+    parts.set(g, { root: svg("g", { class: "part" }, frame, ...layers), frame, layers, scene: null });
+  }
+  const part = parts.get(g);
+  if (part.scene === inside) return part.root;
+  part.scene = inside;
+  if (part.frame) resize(part.frame, inside.w, inside.h);
+  const [edges, boxes] = part.layers;
+  for (const layer of part.layers) move(layer, inside.left, inside.top);
+  const wanted = [...inside.boxes.values()].map((box) => {
+    if (!box.inside && !elements.has(box.name)) elements.set(box.name, boxOf(box.name));
+    const node = box.inside ? partOf(box.inside) : elements.get(box.name);
+    move(node, box.inside ? box.x - box.left : box.x, box.inside ? box.y - box.h / 2 : box.y);
+    return node;
+  });
+  for (const node of [...boxes.children]) if (!wanted.includes(node)) node.remove();
+  wanted.forEach((node, k) => { if (boxes.children[k] !== node) boxes.insertBefore(node, boxes.children[k] ?? null); });
+  for (const edge of inside.edges) {
+    if (!edgeElements.has(edge.key)) edgeElements.set(edge.key, edges.appendChild(svg("path")));
+    const path = edgeElements.get(edge.key);
+    if (path.getAttribute("d") !== edge.d) path.setAttribute("d", edge.d);
+    const classes = ["edge", edge.style, edge.inner && "inner", edge.inside && "starts-inside"];
+    path.setAttribute("class", classes.filter(Boolean).join(" "));
+  }
+  return part.root;
+}
+
+function move(node, x, y) {
+  const to = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
+  if (node.style.transform !== to) node.style.transform = to;
 }
 
 /** A box of its own: a vertex, or a folded group. */
@@ -428,19 +447,15 @@ function frameOf(g) {
     "aria-expanded": "true", "aria-label": `group ${group.title}, unfolded`,
   });
   node.append(svg("rect", { class: "edge-of-frame", rx: 9 }), svg("rect", { class: "hit", height: HEAD }));
-  node.append(svg("text", { class: "title" }, group.title), svg("g", { class: "corner" }, sign(0, 0, false)));
+  node.append(svg("text", { class: "title", x: 28, y: 19 }, group.title), sign(15, 14.5, false));
   return node;
 }
 
 function resize(node, w, h) {
-  const [outline, hit, title, corner] = node.children;
-  for (const [name, value] of Object.entries({ x: -w / 2, y: -h / 2, width: w, height: h })) {
-    outline.setAttribute(name, value);
-    if (name !== "height") hit.setAttribute(name, value);
-  }
-  title.setAttribute("x", -w / 2 + 28);
-  title.setAttribute("y", -h / 2 + 19);
-  corner.setAttribute("transform", `translate(${-w / 2 + 15} ${-h / 2 + 14.5})`);
+  const [outline, hit] = node.children;
+  outline.setAttribute("width", w);
+  outline.setAttribute("height", h);
+  hit.setAttribute("width", w);
 }
 
 /** A plus or a minus. */
@@ -507,8 +522,8 @@ function show() {
     fill(pair[1], "gradient", gradientNow(i), width, height);
   }
   const near = new Set(hovered || pinned ? boxPieces(hovered || pinned) : []);
-  for (const node of byId("nodes").children) {
-    const { name } = node.dataset;
+  for (const [name, node] of elements) {
+    if (!node.isConnected) continue;
     const state = stateOf(name);
     const classes = { ...state, now: name === nowIn, backward, gets: gets.has(name), pinned: name === pinned };
     for (const [key, value] of Object.entries(classes)) node.classList.toggle(key, Boolean(value));
@@ -648,9 +663,10 @@ function tellBegin(step) {
 
 function tellBackward(step) {
   const v = vertices[step.at];
-  const adds = step.adds.map(([i, x]) => {
+  const adds = step.adds.map(([i, x], n) => {
     const scalar = vertices[i].shape === undefined;
-    const before = added.get(i).filter(([k]) => k < at);
+    const sameStep = step.adds.slice(0, n).filter(([j]) => j === i).map(([, y]) => [at, y]);
+    const before = [...added.get(i).filter(([k]) => k < at), ...sameStep];
     const item = element("li", {}, link(i), ": ", strong(scalar ? number(x, 6) : `norm ${number(x)}`));
     if (scalar && before.length) {
       item.append(`, which makes ${number(before.reduce((sum, [, y]) => sum + y, 0) + x, 6)}`);
@@ -875,6 +891,7 @@ function toggle(g) {
   const top = before && { x: before.x, y: before.y - before.h / 2 };
   if (open.has(g)) open.delete(g);
   else open.add(g);
+  for (const changed of [g, ...around(`g${g}`)]) scenes.delete(changed);
   draw();
   const after = placed.get(`g${g}`);
   if (top && after) { // the group stays under the pointer
@@ -882,12 +899,13 @@ function toggle(g) {
     view.y += (top.y - (after.y - after.h / 2)) * view.scale;
     look();
   }
-  const name = open.has(g) ? `f${g}` : `g${g}`;
-  elements.get(name).focus({ preventScroll: true });
+  const shown = open.has(g) ? parts.get(g).frame : elements.get(`g${g}`);
+  shown.focus({ preventScroll: true });
 }
 
 function toggleAll(unfold) {
   open.clear();
+  scenes.clear();
   groups.forEach((_, g) => { if (g === 0 || unfold) open.add(g); });
   draw();
   fit(READABLE);

@@ -10,10 +10,10 @@ import pytest
 import minigraph as mg
 from minigraph.graph.page import page
 from minigraph.tree import map as tree_map
+from tests.graph.browser import MISSING, browser, complaints, requests
+from tests.graph.nets import IMAGES, resnet, resnet50
 
-from .browser import MISSING, browser, complaints, requests
-from .nets import IMAGES, resnet, resnet50
-
+MINUS = "\u2212"  # the sign that the page writes
 DEMO = 2.0, -3.0, 10.0, -2.0
 
 
@@ -133,7 +133,7 @@ def test_what_repeats_is_shown_once_and_every_repetition_is_a_step():
 
     p = {"w": np.ones((3, 4)), "u": np.ones((4, 4))}
     found = data(page(recurrence, p, np.ones((2, 30, 3))))
-    assert found["groups"][1]["title"] == "5 boxes × 29" and found["groups"][1]["times"] == 29
+    assert found["groups"][1]["title"] == "5 boxes \u00d7 29" and found["groups"][1]["times"] == 29
     assert sum(s["kind"] == "forward" for s in found["steps"]) == 151
     dotted = [edge for edge in found["groups"][1]["edges"] if edge[-1] == "dotted"]
     assert len(dotted) == 1  # from one repetition to the next
@@ -144,8 +144,8 @@ def test_equal_blocks_fold_with_their_parameters():
     params = tree_map(lambda a: a + 0.1, resnet50())
     found = data(page(lambda params, x: resnet(params, x).sum(), params, IMAGES[:, :8, :8]))
     titles = [g["title"] for g in found["groups"]]
-    assert "stages.2 × 5" in titles
-    run = found["groups"][titles.index("stages.2 × 5")]
+    assert "stages.2 \u00d7 5" in titles
+    run = found["groups"][titles.index("stages.2 \u00d7 5")]
     names = [found["vertices"][int(name[1:])]["title"] for name in run["children"]]
     assert sorted(name for name in names if name.startswith("params")) == [f"params.stages.2.1.{k}" for k in "abc"]
     hidden = next(v for v in found["vertices"] if v["title"] == "params.stages.2.3.a")
@@ -203,7 +203,7 @@ def test_names_of_the_users_never_become_markup():
 def test_it_asks_for_nothing_from_outside():
     html = page(demo, *DEMO).html
     assert "default-src 'none'" in html
-    assert not re.search(r"""(src|href)=["']?(?!data:)|@import|url\((?!#)|fetch\(|XMLHttpRequest|import\(""", html)
+    assert not re.search(r"""(src|href)=(?!["']?data:)|@import|url\((?!#)|fetch\(|XMLHttpRequest|import\(""", html)
 
 
 def test_a_notebook_shows_it_in_a_frame_of_its_own():
@@ -219,9 +219,9 @@ def test_save_writes_it_whole_or_not_at_all(tmp_path):
     assert path.read_text(encoding="utf-8") == made.html
     with pytest.raises(FileNotFoundError, match=r"the page cannot be written to .*missing.*: No such file"):
         made.save(tmp_path / "missing" / "graph.html")
-    with pytest.raises(IsADirectoryError, match="expected a file such as 'graph.html'"):
+    with pytest.raises(IsADirectoryError, match="expected a file such as 'graph"):
         made.save(tmp_path)
-    with pytest.raises(TypeError, match="expected a path such as 'graph.html', got 3"):
+    with pytest.raises(TypeError, match=r"expected a path such as 'graph\.html', got 3"):
         made.save(3)
     assert [p.name for p in tmp_path.iterdir()] == ["graph.html"]
 
@@ -290,11 +290,17 @@ def opened(driver, tmp_path):
 
 
 def text(driver, selector):
-    return driver.execute_script("return document.querySelector(arguments[0]).textContent", selector)
+    return driver.execute_script("return document.querySelector(arguments[0]).textContent", selector).replace(MINUS, "-")
 
 
 def press(driver, key):
-    driver.execute_script("document.dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0]}))", key)
+    from selenium.webdriver import ActionChains, Keys
+
+    ActionChains(driver).send_keys(getattr(Keys, key, key)).perform()
+
+
+def click(driver, name):
+    driver.find_element("css selector", f'[data-name="{name}"] .title').click()
 
 
 def boxes(driver):
@@ -307,37 +313,38 @@ def numbers(driver):
         return [...document.querySelectorAll(".node")].map((node) => [
             node.querySelector(".title")?.textContent, [...node.querySelectorAll(".number")].map((e) => e.textContent)])
     """
-    return {title: found for title, found in driver.execute_script(script) if title != "multiply"}
+    read = driver.execute_script(script)
+    return {title: [x.replace(MINUS, "-") for x in found] for title, found in read if title != "multiply"}
 
 
 def test_the_demo_in_a_browser(opened):
     driver = opened(page(demo, *DEMO))
-    shown = {"a": ["2", "6"], "b": ["−3", "−4"], "c": ["10", "−2"], "f": ["−2", "4"], "add": ["4", "−2"], "output": []}
+    shown = {"a": ["2", "6"], "b": ["-3", "-4"], "c": ["10", "-2"], "f": ["-2", "4"], "add": ["4", "-2"], "output": []}
     assert numbers(driver) == shown  # before the first step: everything
 
-    press(driver, "ArrowRight")
-    assert text(driver, "#step h2") == "multiply" and "result: −6" in text(driver, "#step")
+    press(driver, "ARROW_RIGHT")
+    assert text(driver, "#step h2") == "multiply" and "result: -6" in text(driver, "#step")
     assert numbers(driver)["add"] == [] and numbers(driver)["a"] == ["2"]
     for _ in range(4):
-        press(driver, "ArrowRight")
+        press(driver, "ARROW_RIGHT")
     assert text(driver, "#step h2") == "the rule of multiply"
-    assert "gradient that arrives: 1" in text(driver, "#step") and "g = 1, a = 4, b = −2" in text(driver, "#step")
-    assert numbers(driver) == {**shown, "a": ["2"], "b": ["−3"], "c": ["10"]}
+    assert "gradient that arrives: 1" in text(driver, "#step") and "g = 1, a = 4, b = -2" in text(driver, "#step")
+    assert numbers(driver) == {**shown, "a": ["2"], "b": ["-3"], "c": ["10"]}
     assert driver.execute_script("return document.querySelectorAll('.edge.flow.up').length") == 2
-    press(driver, "End")
+    press(driver, "END")
     assert text(driver, "#held") == "step 7 of 7, 32 B held" and numbers(driver) == shown
-    press(driver, "ArrowLeft")
+    press(driver, "ARROW_LEFT")
     assert "step 6 of 7" in text(driver, "#step")
 
 
 def test_a_gradient_grows_with_each_use(opened):
     driver = opened(page(lambda a: a * a * a, 2.0))  # y = (a a) a
     seen = []
-    for _ in range(6):
-        press(driver, "ArrowRight")
+    for _ in range(5):
+        press(driver, "ARROW_RIGHT")
         seen.append(numbers(driver)["a"])
-    assert seen[3:] == [["2"], ["2", "4"], ["2", "12"]][: len(seen) - 3]
-    assert "2 · 4" not in text(driver, "#step") and "which makes" in text(driver, "#step")
+    assert seen == [["2"], ["2"], ["2"], ["2", "4"], ["2", "12"]]
+    assert "a: 4, which makes 8a: 4, which makes 12" in text(driver, "#step")
 
 
 def test_it_plays_to_the_end_by_itself(opened):
@@ -355,15 +362,16 @@ def test_it_plays_to_the_end_by_itself(opened):
 def test_groups_fold_and_unfold_by_a_click(opened):
     driver = opened(many())
     driver.find_element("id", "fold").click()
-    assert boxes(driver) == [boxes(driver)[0], *(f"g{n}" for n in range(1, 64, 3)), *boxes(driver)[22:]]
-    count = len(boxes(driver))
-    driver.execute_script("toggle(1); toggle(2)")
-    assert len(boxes(driver)) == count + 1 + len(data(many())["groups"][2]["children"]) - 1
-    frame = driver.find_element("css selector", '[data-name="f2"] .title')
-    frame.click()
-    assert len(boxes(driver)) == count + 1
-    driver.find_element("css selector", '[data-name="g2"] .title').click()
-    assert driver.find_elements("css selector", '[data-name="f2"]')
+    folded = boxes(driver)
+    assert [name for name in folded if name[0] == "g"] == [f"g{n}" for n in range(1, 64, 3)]
+    click(driver, "g1")
+    assert boxes(driver) == [folded[0], "g2", "g3", *folded[2:]]
+    click(driver, "g2")
+    inside = driver.execute_script("return groups[2].children")
+    assert {*boxes(driver)} == {folded[0], *inside, "g3", *folded[2:]}
+    click(driver, "f2")
+    click(driver, "f1")
+    assert boxes(driver) == folded
 
 
 def test_edges_end_at_the_boxes_in_every_state(opened):
@@ -422,11 +430,12 @@ def test_300_operations_react_at_once(opened, capsys):
         }
         return times.sort((a, b) => a - b)[5];
     """
-    print()
-    for what, change in (("fold or unfold", "toggle(4)"), ("step", "go(at + 50)"), ("hover", "hovered = `v${n + 9}`; show()")):
+    changes = {"fold or unfold": "toggle(4)", "a step": "go(at + 50)", "hover": "hovered = `v${n + 9}`; show()"}
+    for what, change in changes.items():
+        milliseconds = driver.execute_script(script, change)
         with capsys.disabled():
-            print(f"  {what} with {len(boxes(driver))} boxes: {driver.execute_script(script, change):.1f} ms")
-    press(driver, "End")
+            print(f"\n{what} with {len(boxes(driver))} boxes: {milliseconds:.1f} ms", end="")
+    press(driver, "END")
     assert text(driver, "#step h2").startswith("the rule of")
 
 
@@ -435,21 +444,19 @@ def test_names_stay_texts_in_the_browser(opened):
         return p["<img src=x onerror=alert(1)>"].sum()
 
     driver = opened(page(f, {"<img src=x onerror=alert(1)>": np.ones(3)}))
-    press(driver, "ArrowRight")
+    press(driver, "ARROW_RIGHT")
     assert "<img src=x onerror=alert(1)>" in text(driver, "#step")
     assert driver.find_elements("tag name", "img") == []
 
 
 def test_the_keyboard_reaches_everything(opened):
     driver = opened(many())
-    from selenium.webdriver.common.keys import Keys
-
     group = driver.find_element("css selector", ".node.group")
     name = group.get_attribute("data-name")
-    group.send_keys(Keys.ENTER)
+    group.send_keys("\ue007")  # enter
     frame = driver.switch_to.active_element
     assert frame.get_attribute("data-name") == f"f{name[1:]}" and frame.get_attribute("aria-expanded") == "true"
-    frame.send_keys(Keys.ENTER)
+    press(driver, "ENTER")
     assert driver.switch_to.active_element.get_attribute("data-name") == name
     scale = driver.execute_script("return view.scale")
     press(driver, "+")
