@@ -93,7 +93,7 @@ function seen(i) {
   return folded === undefined ? `v${shown}` : `g${folded}`;
 }
 
-/** The pieces of the edge between two shown vertices, as (group, tail, head): see `layout.py`. */
+/** The pieces of the edge between two shown vertices, as (group, tail, head): see `nested.py`. */
 function pieces(source, target) {
   const outward = around(`v${source}`);
   const inward = around(`v${target}`);

@@ -1,7 +1,7 @@
 """A graph as one HTML page that plays the forward pass and the backward walk, step by step.
 
 The page needs no network and no library: the data stand in it as JSON, `page.js` draws them and `page.css` says how
-they look. Graphviz has laid out each group when the page was made, see `layout`.
+they look. Graphviz has laid out each group when the page was made, see `nested`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..blame import describe
 from ..primitive import Primitive
 from ..serialize import atomic_write
 from ..tensor import Tensor
-from .layout import Group, Tree, layout, size_of
+from .nested import Group, Tree, layout, size_of
 from .measure import Measured, Statistics, measure
 from .trace import Graph, Vertex, one_line
 

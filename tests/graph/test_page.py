@@ -290,7 +290,8 @@ def opened(driver, tmp_path):
 
 
 def text(driver, selector):
-    return driver.execute_script("return document.querySelector(arguments[0]).textContent", selector).replace(MINUS, "-")
+    found = driver.execute_script("return document.querySelector(arguments[0]).textContent", selector)
+    return found.replace(MINUS, "-")
 
 
 def press(driver, key):
