@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from minigraph import tree
+from minigraph import cross_entropy, tree
 from minigraph.blame import describe
 from minigraph.data import Loader
 from minigraph.serialize import CheckpointError
@@ -94,18 +94,31 @@ class Model:
             raise self._broken("apply", f"gave logits {describe(logits)} for {len(x)} images")
         return logits, state
 
-    def draw(self, path: Path, params: Any, state: Any, x: np.ndarray) -> None:
-        """The model's graph for the images x as `path`.dot and, where Graphviz is installed, `path`.svg."""
+    def draw(self, path: Path, params: Any, state: Any, x: np.ndarray, y: np.ndarray) -> None:
+        """Show the model's graph for the images x: its blocks as `path`.dot, and all of it as `path`-full.dot.
+
+        Where Graphviz is installed, it makes of them `path`.svg and `path`-full.svg, and `path`.html, the page that
+        plays a training step on the labels y.
+        """
         from minigraph.graph.draw import draw, save
+        from minigraph.graph.page import page
 
         def apply(params: Any, state: Any, x: Any) -> Any:  # with the names that draw shows
             return self.apply(params, state, x, train=False)
 
+        def loss(params: Any, state: Any, x: Any, y: Any) -> Any:
+            return cross_entropy(self.apply(params, state, x, train=True)[0], y)
+
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            save(draw(apply, params, state, x), path)
+            save(draw(apply, params, state, x, depth=1), path)
+            save(draw(apply, params, state, x), path.with_name(f"{path.name}-full"))
         for warning in caught:
             print(warning.message)
+        try:
+            page(loss, params, state, x, y).save(path.with_name(f"{path.name}.html"))
+        except RuntimeError as error:  # Graphviz is missing
+            print(f"{path}.html is not written: {error}")
 
     def _pair(self, name: str, result: Any) -> tuple[Any, Any]:
         if isinstance(result, tuple) and len(result) == 2:

@@ -23,8 +23,8 @@ from ..blame import describe
 from ..primitive import Primitive
 from ..serialize import atomic_write
 from ..tensor import Tensor
-from .nested import Group, Tree, layout, size_of
 from .measure import Measured, Statistics, measure
+from .nested import Group, Tree, layout, size_of
 from .trace import Graph, Vertex, one_line
 
 _PARAMETERS = ("beside", "label", "hidden")
