@@ -11,6 +11,7 @@ import inspect
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -31,6 +32,7 @@ _PARAMETERS = ("beside", "label", "hidden")
 _ASIDE = frozenset({"parameter", "state", "constant"})
 _READABLE = 45  # boxes that a page shows at the start, where `depth` is None
 _LINES = 40  # of a rule's source
+_LONGEST = 24  # characters of a line that stands in the box of a number
 
 
 def page(
@@ -156,11 +158,12 @@ def _data(title: str, graph: Graph, tree: Tree, depth: int | None, parameters: s
     scalar = all(v.shape == () for v in graph.vertices)
     files: dict[str, int] = {}
     rules = {op: n for n, op in enumerate(dict.fromkeys(v.op for v in graph.operations if v.op is not None))}
+    on_line = Counter(v.call[:2] for v in graph.operations if v.call is not None)
     labels: dict[int, list[str]] = {}
     sizes: dict[str, tuple[float, float]] = {}
     for v in graph.vertices:
         if tree.shown(v.index) == v.index:
-            labels[v.index] = _lines(v, graph, scalar, parameters)
+            labels[v.index] = _lines(v, graph, scalar, parameters, on_line)
             sizes[f"v{v.index}"] = size_of(v.title or "", labels[v.index], _cell(v, scalar))
     groups = []
     for group in tree.groups:
@@ -214,9 +217,11 @@ def _vertex(v: Vertex, files: dict[str, int]) -> dict[str, Any]:
     return {k: x for k, x in found.items() if x not in (None, "", [], 0)}
 
 
-def _lines(v: Vertex, graph: Graph, scalar: bool, parameters: str) -> list[str]:
-    """What the box of a vertex says below its title."""
+def _lines(v: Vertex, graph: Graph, scalar: bool, parameters: str, on_line: Counter[Any]) -> list[str]:
+    """What the box of a vertex says below its title. `on_line` has the number of operations by file and line."""
     lines = [one_line(text) for text in (v.name, v.note) if text]
+    if scalar and v.call is not None and len(v.call[3]) <= _LONGEST and on_line[v.call[:2]] == 1:
+        lines.append(v.call[3])  # such as e = a * b
     if parameters == "label":
         aside = [graph.vertices[e.source] for e in v.inputs]
         lines += [f"{w.title or w.note} {describe(w)}" for w in aside if w.kind in _ASIDE]

@@ -15,7 +15,7 @@ OPTIONS = [
 
 @contextmanager
 def browser(profile, width=1400, height=900, dark=False):
-    """A driver of Selenium, with an empty directory for the browser's profile."""
+    """A driver of Selenium, with an empty directory for the browser's profile. The page is asked not to move."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -25,8 +25,9 @@ def browser(profile, width=1400, height=900, dark=False):
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     try:
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        wishes = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": wish} for name, wish in wishes.items()]
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         yield driver
     finally:
         driver.quit()
