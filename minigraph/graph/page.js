@@ -31,8 +31,13 @@ function filled(node, attributes, children) {
   return node;
 }
 
+/** JSON has no infinities and no NaN; the data have words for them. */
+function finite(x) {
+  return typeof x === "number" ? x : { inf: Infinity, "-inf": -Infinity }[x] ?? NaN;
+}
+
 function number(x, digits = 4) {
-  if (typeof x !== "number") return String(x);
+  if (!Number.isFinite(finite(x))) return String(x).replace("Infinity", "inf").replace("-", "−").toLowerCase();
   const size = Math.abs(x);
   const text = size !== 0 && (size >= 1e6 || size < 1e-4) ? x.toExponential(2) : String(Number(x.toPrecision(digits)));
   return text.replace("-", "−").replace("e+", "e");
@@ -137,7 +142,7 @@ steps.forEach((step, k) => {
   if (step.kind === "forward") ranAt.set(step.at, k + 1);
   if (step.kind === "backward") ruleAt.set(step.at, k + 1);
   if (step.kind === "begin") note(vertices[step.at].inputs[0][0], 1);
-  for (const [i, x] of step.adds || []) note(i, x);
+  for (const [i, x] of step.adds || []) note(i, finite(x));
 });
 
 /** Which of the vertices that a shown vertex stands for it shows now: the one that a step has reached last. */
@@ -573,11 +578,10 @@ function boxPieces(name) {
 // ------------------------------------------------------------------ what the panel says
 
 function link(i) {
-  const name = seen(i);
-  if (name === null) return element("span", {}, called(i));
+  if (shownBy(i) === null) return element("span", {}, called(i));
   const button = element("button", { class: "link" }, called(i));
-  button.addEventListener("click", () => { pinned = name; show(); glide(name); });
-  button.addEventListener("pointerenter", () => { hovered = name; show(); });
+  button.addEventListener("click", () => { pinned = seen(i); show(); glide(pinned); });
+  button.addEventListener("pointerenter", () => { hovered = seen(i); show(); });
   button.addEventListener("pointerleave", () => { hovered = null; show(); });
   return button;
 }
@@ -843,6 +847,8 @@ function curveOfMemory() {
 
 // ------------------------------------------------------------------ pan, zoom, fold
 
+let touched = false; // the reader has moved the picture; until then it is fitted to a window that changes
+
 function look(gliding = false) {
   const world = byId("world");
   world.classList.toggle("gliding", gliding);
@@ -862,6 +868,7 @@ function fit(least = 0) {
 }
 
 function zoom(factor, x, y) {
+  touched = true;
   const { width, height, left, top } = byId("stage").getBoundingClientRect();
   const px = x === undefined ? width / 2 : x - left;
   const py = y === undefined ? height / 2 : y - top;
@@ -881,6 +888,7 @@ function glide(name, gently = false) {
   const y = box.y * view.scale + view.y;
   const inSight = x > 70 && x < width - 70 && y > 60 && y < height - 60;
   if (gently && inSight) return;
+  touched = true;
   if (!(x > 70 && x < width - 70)) view.x += width / 2 - x;
   view.y += height / 2 - y;
   look(true);
@@ -895,6 +903,7 @@ function toggle(g) {
   draw();
   const after = placed.get(`g${g}`);
   if (top && after) { // the group stays under the pointer
+    touched = true;
     view.x += (top.x - after.x) * view.scale;
     view.y += (top.y - (after.y - after.h / 2)) * view.scale;
     look();
@@ -940,6 +949,7 @@ window.addEventListener("pointermove", (event) => {
     const ratio = Math.hypot(event.clientX - ox, event.clientY - oy) / Math.max(Math.hypot(x - ox, y - oy), 1);
     zoom(ratio, (event.clientX + ox) / 2, (event.clientY + oy) / 2);
   } else if (travelled > 4) {
+    touched = true;
     stage.classList.add("dragging");
     view.x += event.clientX - x;
     view.y += event.clientY - y;
@@ -973,7 +983,8 @@ stage.addEventListener("pointerleave", () => { if (hovered) { hovered = null; sh
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const node = event.target.closest("[data-name]");
-  const inControl = event.target.closest("button, select, input");
+  const own = { BUTTON: [" ", "Enter"], SELECT: [" ", "Enter", "Home", "End", "ArrowLeft", "ArrowRight"],
+    INPUT: ["Home", "End", "ArrowLeft", "ArrowRight"] }[event.target.tagName] || []; // keys that the control takes
   const keys = {
     "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), "0": () => fit(),
     ArrowRight: () => { play(false); go(at + 1); }, ArrowLeft: () => { play(false); go(at - 1); },
@@ -983,7 +994,7 @@ document.addEventListener("keydown", (event) => {
     Enter: () => node && act(node),
   };
   if (!(event.key in keys)) return;
-  if (inControl && [" ", "Enter", "Home", "End", "ArrowLeft", "ArrowRight"].includes(event.key)) return; // its own keys
+  if (own.includes(event.key)) return;
   event.preventDefault();
   keys[event.key]();
 });
@@ -1008,4 +1019,4 @@ document.body.classList.toggle("scalar", data.scalar);
 curveOfMemory();
 draw();
 fit(READABLE);
-window.addEventListener("resize", () => look());
+new ResizeObserver(() => { if (!touched) fit(READABLE); }).observe(stage);

@@ -100,7 +100,8 @@ class Page:
         """Write the page as the file `path`, whole or not at all; returns the path.
 
         Raises:
-            TypeError: the path is no path. OSError: the file cannot be written; its message says why.
+            TypeError: the path is no path.
+            OSError: the file cannot be written; its message says why.
         """
         try:
             target = Path(path)

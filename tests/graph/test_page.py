@@ -334,8 +334,10 @@ def test_the_demo_in_a_browser(opened):
     assert driver.execute_script("return document.querySelectorAll('.edge.flow.up').length") == 2
     press(driver, "END")
     assert text(driver, "#held") == "step 7 of 7, 32 B held" and numbers(driver) == shown
-    press(driver, "ARROW_LEFT")
+    driver.find_element("id", "back").click()
     assert "step 6 of 7" in text(driver, "#step")
+    press(driver, "ARROW_LEFT")  # on a button too
+    assert "step 5 of 7" in text(driver, "#step")
 
 
 def test_a_gradient_grows_with_each_use(opened):
@@ -346,6 +348,26 @@ def test_a_gradient_grows_with_each_use(opened):
         seen.append(numbers(driver)["a"])
     assert seen == [["2"], ["2"], ["2"], ["2", "4"], ["2", "12"]]
     assert "a: 4, which makes 8a: 4, which makes 12" in text(driver, "#step")
+
+
+def test_numbers_that_are_not_finite(opened):
+    with np.errstate(all="ignore"):
+        driver = opened(page(lambda x, y: mg.log(x) + x * y, 0.0, 1.0))
+    assert numbers(driver)["x"] == ["0", "inf"] and numbers(driver)["log"] == ["-inf", "1"]
+    press(driver, "END")
+    press(driver, "ARROW_LEFT")
+    assert "x: 1" in text(driver, "#step")
+    assert numbers(driver)["x"] == ["0", "1"]
+
+
+def test_a_notebook_frame_shows_it(driver, tmp_path):
+    file = tmp_path / "notebook.html"
+    file.write_text(f"<!doctype html><style>.node {{ display: none }}</style>{page(demo, *DEMO)._repr_html_()}")
+    driver.get(file.as_uri())
+    driver.switch_to.frame(0)
+    assert numbers(driver)["add"] == ["4", "-2"]
+    assert driver.find_element("css selector", ".node").is_displayed()  # the style is the notebook's alone
+    assert complaints(driver) == []
 
 
 def test_it_plays_to_the_end_by_itself(opened):
