@@ -21,6 +21,7 @@ from .trace import Graph, Scope, Vertex
 from .view import Box, Run, collapse, find_runs
 
 _MANY = 100  # operations from which on runs of equal boxes are folded
+_USES = 12  # of one value in a group, from which on dot lays out only the edge to the first
 _INCH = 72
 _LARGE, _SMALL = 13, 10.5  # sizes of letters, in points, as in page.css
 _NARROW, _WIDE = set("iljtfrI.,:;'|!()[] "), set("mwMW@%—")
@@ -221,7 +222,8 @@ def layout(tree: Tree, sizes: dict[str, tuple[float, float]]) -> list[dict[str, 
         at: the middle of each child and port, by its name. A port is where the value of a vertex comes in through the
             frame of the group ("i" and the index) or goes out ("o" and the index).
         edges: lists of the source's index, the names of the two ends, the points of a Bezier curve, and how it is drawn
-            ("", "dashed" where no gradient flows, "dotted" where it leads to the next repetition of a run).
+            ("", "dashed" where no gradient flows, "dotted" where it leads to the next repetition of a run; and "loose"
+            where dot has not laid it out, since its value has many uses in the group).
 
     Raises RuntimeError: the dot program is missing, or has failed.
     """
@@ -240,7 +242,7 @@ def layout(tree: Tree, sizes: dict[str, tuple[float, float]]) -> list[dict[str, 
     found = []
     for group in tree.groups:
         drawn, position = decoder.raw_decode(text, position + len(text[position:]) - len(text[position:].lstrip()))
-        found.append(_read(drawn, edges[group.index]))
+        found.append(_read(drawn, edges[group.index], sizes))
     return found
 
 
@@ -298,8 +300,13 @@ def _dot(tree: Tree, group: Group, edges: dict[Piece, str], sizes: dict[str, tup
         if ports:
             lines.append(f"{{rank={rank} node [shape=point width=0.02 height=0.02] {' '.join(ports)}}}")
     sides: Counter[str] = Counter()
+    uses = Counter(tail for _, tail, _ in edges)
+    begun: set[str] = set()
     for k, (piece, style) in enumerate(edges.items()):
         _, tail, head = piece
+        if uses[tail] > _USES and tail in begun:  # long edges by the hundred take dot minutes
+            continue
+        begun.add(tail)
         options = f"k={k}"
         if beside.get(tail) == head:
             sides[head] += 1
@@ -312,8 +319,8 @@ def _dot(tree: Tree, group: Group, edges: dict[Piece, str], sizes: dict[str, tup
     return "\n".join([*lines, "}"])
 
 
-def _read(drawn: dict[str, Any], edges: dict[Piece, str]) -> dict[str, Any]:
-    """dot's JSON, whose y axis points upwards."""
+def _read(drawn: dict[str, Any], edges: dict[Piece, str], sizes: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    """dot's JSON, whose y axis points upwards, and direct curves for the edges that dot has not laid out."""
     _, _, width, height = map(float, drawn["bb"].split(","))
     at = {}
     for node in drawn.get("objects", ()):
@@ -327,8 +334,17 @@ def _read(drawn: dict[str, Any], edges: dict[Piece, str]) -> dict[str, Any]:
         if "turned" in edge:
             points.reverse()
         curves[int(edge["k"])] = [n for point in points for n in point]
+    loose = {k for k in range(len(edges)) if k not in curves}
+    for k, (_, tail, head) in enumerate(edges):
+        if k in loose:
+            (x, y), (to_x, to_y) = at[tail], at[head]
+            y, to_y = y + sizes.get(tail, (0, 0))[1] / 2, to_y - sizes.get(head, (0, 0))[1] / 2
+            curves[k] = [x, y, x, y + 60, to_x, to_y - 60, to_x, to_y]
     return {
         "size": [round(width, 1), round(height, 1)],
         "at": at,
-        "edges": [[*piece, curves[k], style] for k, (piece, style) in enumerate(edges.items())],
+        "edges": [
+            [*piece, curves[k], f"{style} loose".strip() if k in loose else style]
+            for k, (piece, style) in enumerate(edges.items())
+        ],
     }

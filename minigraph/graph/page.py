@@ -170,7 +170,7 @@ def _data(title: str, graph: Graph, tree: Tree, depth: int | None, parameters: s
     for group in tree.groups:
         lines = group.lines() if group is not tree.root else []
         name = _group_name(group)
-        sizes[f"g{group.index}"] = size_of(name, lines)
+        sizes[f"g{group.index}"] = size_of(f"{name} + ", lines)  # with the sign that unfolds it
         groups.append({
             "title": name, "lines": lines, "times": group.times, "order": group.order,
             "box": sizes[f"g{group.index}"],

@@ -151,3 +151,12 @@ def test_where_dot_fails_its_words_are_told(monkeypatch):
     tree = Tree(traced())
     with pytest.raises(RuntimeError, match="page: the dot program failed: Error: out of colours"):
         layout(tree, sizes(tree))
+
+
+def test_of_a_value_with_many_uses_dot_lays_out_the_first():
+    """Or 300 operations in one group take it minutes."""
+    tree = Tree(traced_recurrence(), fold=False)
+    edges = layout(tree, sizes(tree))[0]["edges"]
+    x = next(v.index for v in tree.graph.vertices if v.kind == "input")
+    assert [edge[-1] for edge in edges if edge[0] == x] == ["", *["loose"] * 29]
+    assert [edge[-1] for edge in edges if tree.graph.vertices[edge[0]].title == "tanh"] == [""] * 30
