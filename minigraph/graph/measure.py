@@ -159,7 +159,7 @@ def measure(
     graphs = [_run(_Meter(full=not i), target, inputs, names, constants, what) for i in range(repeat)]
     for other in graphs[1:]:
         if [(v.title, v.shape) for v in other.vertices] != [(v.title, v.shape) for v in graphs[0].vertices]:
-            raise ValueError(f"{what}: with repeat={repeat}, the function should run the same operations each time")
+            raise ValueError(f"{what}: the function should run the same operations in each of its {repeat} runs")
     for vertices in zip(*(graph.vertices for graph in graphs), strict=True):
         runs = [v.measured for v in vertices if v.measured is not None]
         vertices[0].measured = Measured(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,12 @@ def _(g, y, _x, axis=-1):  # dy_i/dx_j = delta_ij - softmax_j
 
 
 def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: float = 0.0) -> Tensor:
-    """The mean over the batch of -sum over k of q_k log softmax(logits)_k: logits (N, K) -> a scalar.
+    """The mean over all examples of -sum over k of q_k log softmax(logits)_k: logits (..., K) -> a scalar.
+
+    Each row of the last axis is an example: of a batch (N, K) every image, of (N, T, K) every place of every text.
 
     Args:
-        labels: (N,) integers, the classes; or (N, K) floats, the distributions q (a gradient goes to them too).
+        labels: (...) integers, the classes; or (..., K) floats, the distributions q (a gradient goes to them too).
         label_smoothing: a number e in [0, 1]; q becomes (1 - e) q + e / K (Szegedy et al. 2016).
 
     Raises:
@@ -60,8 +63,8 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: floa
     """
     x = as_array(logits)
     shape, given = x.shape, np.asarray(value(labels))
-    if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"cross_entropy: logits should be (N, K) with at least one example, got shape {shape}")
+    if not shape or 0 in shape:
+        raise ValueError(f"cross_entropy: logits should be (..., K) with at least one example, got shape {shape}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing should be in [0, 1], got {label_smoothing}")
     if given.dtype.kind in "iu":
@@ -72,10 +75,10 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: floa
         how = ""
     else:
         raise ValueError(
-            f"cross_entropy: labels should be ({shape[0]},) integers or {shape} floats, got {given.dtype} {given.shape}"
+            f"cross_entropy: labels should be {shape[:-1]} integers or {shape} floats, got {given.dtype} {given.shape}"
         )
     if label_smoothing:
-        q = (1 - label_smoothing) * q + label_smoothing / shape[1]
+        q = (1 - label_smoothing) * q + label_smoothing / shape[-1]
     return _cross_entropy(x, derived(q, labels, how))
 
 
@@ -83,20 +86,20 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: floa
 def _cross_entropy(x: ArrayLike, q: ArrayLike):
     """The mean over rows of sum_k q_k (logsumexp(x) - x_k). The softmax is saved for the rule."""
     dtype, x, q = np.asarray(x).dtype, widened(np.asarray(x)), np.asarray(q)
-    shifted = x - np.max(x, 1, keepdims=True)
+    shifted = x - np.max(x, -1, keepdims=True)
     p = np.exp(shifted)
-    total = np.sum(p, 1, keepdims=True)
+    total = np.sum(p, -1, keepdims=True)
     p /= total
     surprise = np.where(q == 0, 0, np.log(total) - shifted)  # a class with logit -inf costs nothing where q = 0
-    loss = np.mean(np.sum(q * surprise, 1))
+    loss = np.mean(np.sum(q * surprise, -1))
     return np.asarray(loss, dtype), p
 
 
 @_cross_entropy.vjp
 def _(g, _y, x, q, *, saved):  # d/dx = (p sum_k q_k - q) / N
-    g = g * (1 / len(x))
+    g = g * (x.shape[-1] / x.size)
     return (
-        lambda: g * (saved * np.sum(q, 1, keepdims=True) - q),
+        lambda: g * (saved * np.sum(q, -1, keepdims=True) - q),
         lambda: -g * log_softmax(widened(x)),
     )
 
@@ -104,21 +107,23 @@ def _(g, _y, x, q, *, saved):  # d/dx = (p sum_k q_k - q) / N
 @_cross_entropy.define_composite
 def _(x, q):
     log_p = log_softmax(widened(x))
-    return -sum(q * where((value(q) == 0) & np.isneginf(value(log_p)), 0, log_p)) / len(x)
+    return -sum(q * where((value(q) == 0) & np.isneginf(value(log_p)), 0, log_p)) / math.prod(x.shape[:-1])
 
 
-def one_hot(labels: Any, shape: tuple[int, int], dtype: Any) -> np.ndarray:
-    """The classes (N,) as one-hot rows (N, K). Raises ValueError for another shape or a class outside [0, K)."""
+def one_hot(labels: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """The classes (...) as one-hot rows (..., K). Raises ValueError for another shape or a class outside [0, K)."""
     labels = np.asarray(value(labels))
-    if labels.shape != shape[:1]:
-        raise ValueError(f"cross_entropy: {shape[0]} labels should have shape ({shape[0]},), got {labels.shape}")
-    bad = np.flatnonzero((labels < 0) | (labels >= shape[1]))
-    if bad.size:
+    if labels.shape != shape[:-1]:
         raise ValueError(
-            f"cross_entropy: label {labels[bad[0]]} of example {bad[0]} is outside [0, {shape[1]}), the classes"
+            f"cross_entropy: the labels of logits {shape} should have shape {shape[:-1]}, got {labels.shape}"
         )
+    bad = np.argwhere((labels < 0) | (labels >= shape[-1]))
+    if len(bad):
+        at = tuple(bad[0])
+        example = f" of example {', '.join(map(str, at))}" if at else ""
+        raise ValueError(f"cross_entropy: label {labels[at]}{example} is outside [0, {shape[-1]}), the classes")
     q = np.zeros(shape, dtype)
-    q[np.arange(len(labels)), labels] = 1
+    np.put_along_axis(q, labels[..., None], 1, -1)
     return q
 
 

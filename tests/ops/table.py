@@ -639,12 +639,13 @@ def softmax(x, axis=-1):
 
 
 def cross_entropy(logits, labels, label_smoothing=0.0):
-    total, (n, k) = 0.0, logits.shape
-    for i in range(n):
-        q = np.eye(k)[labels[i]] if labels.ndim == 1 else labels[i]
+    total, k = 0.0, logits.shape[-1]
+    examples = [*np.ndindex(logits.shape[:-1])]
+    for i in examples:
+        q = np.eye(k)[labels[i]] if labels.ndim < logits.ndim else labels[i]
         q = (1 - label_smoothing) * q + label_smoothing / k
         total -= sum(q[j] * math.log(softmax(logits[i])[j]) for j in range(k))
-    return total / n
+    return total / len(examples)
 
 
 row("softmax", softmax, case(normal(2, 3)), case(normal(2, 3), axis=0), order=3, empty=(case(normal(0, 3)),))
@@ -656,6 +657,6 @@ row(
 row(
     "cross_entropy", cross_entropy, case(normal(3, 4), np.array([0, 3, 3])),
     case(normal(3, 4), np.array([1, 0, 2]), label_smoothing=0.1), case(normal(2, 3), positive(2, 3)),
-    case(normal(2, 3), positive(2, 3), label_smoothing=0.2),
+    case(normal(2, 3), positive(2, 3), label_smoothing=0.2), case(normal(2, 2, 3), np.array([[0, 2], [1, 0]])),
 )  # fmt: skip
 row("mse", lambda p, t: np.mean((p - t) ** 2), case(normal(2, 3), normal(2, 3)), case(normal(3), np.arange(3)))

@@ -28,9 +28,9 @@ def test_softmax_along_any_axis(data):
 
 @given(st.data(), st.floats(0, 1), st.booleans())
 def test_cross_entropy(data, smoothing, soft):
-    logits = data.draw(arrays(hnp.array_shapes(min_dims=2, max_dims=2, max_side=4)))
-    n, k = logits.shape
-    labels = data.draw(arrays((n, k)) if soft else hnp.arrays(int, n, elements=st.integers(0, k - 1)))
+    logits = data.draw(arrays(hnp.array_shapes(min_dims=1, max_dims=3, max_side=4)))
+    *places, k = logits.shape
+    labels = data.draw(arrays((*places, k)) if soft else hnp.arrays(int, tuple(places), elements=st.integers(0, k - 1)))
     same(mg.cross_entropy(logits, labels, label_smoothing=smoothing), table.cross_entropy(logits, labels, smoothing))
     check_vjp(lambda x, q: mg.cross_entropy(x, q, label_smoothing=smoothing), logits, labels)
 
@@ -78,7 +78,11 @@ def test_float16_has_the_digits_of_float16(f, x):
 
 @pytest.mark.parametrize(("call", "error", "message"), [
     (lambda: mg.cross_entropy(np.ones((2, 3)), [0, 3]), ValueError, r"label 3 of example 1 is outside \[0, 3\)"),
-    (lambda: mg.cross_entropy(np.ones((2, 3)), [0]), ValueError, r"2 labels should have shape \(2,\)"),
+    (lambda: mg.cross_entropy(np.ones((2, 3)), [0]), ValueError, r"labels of logits \(2, 3\) should have shape \(2,\)"),
+    (lambda: mg.cross_entropy(np.ones((2, 2, 3)), [[0, 1], [2, 5]]), ValueError, r"label 5 of example 1, 1 is outside"),
+    (lambda: mg.cross_entropy(np.ones(3), 3), ValueError, r"label 3 is outside \[0, 3\)"),
+    (lambda: mg.cross_entropy(np.ones((2, 0, 3)), np.ones((2, 0), int)), ValueError, "at least one example"),
+    (lambda: mg.cross_entropy(1.0, 0), ValueError, r"logits should be \(..., K\)"),
     (lambda: mg.cross_entropy(np.ones((2, 3)), [0.0, 1.0]), ValueError, "labels should be"),
     (lambda: mg.cross_entropy(np.ones((2, 3)), [0, 1], label_smoothing=2), ValueError, "label_smoothing"),
     (lambda: mg.mse(np.ones(3), np.ones(2)), ValueError, r"mse: prediction has shape \(3,\), target \(2,\)"),
