@@ -60,7 +60,7 @@ class Config(training.ImageRecipe):
         None, "threads of a process that share a step", shown="all cores", at_least=1, below=1000, may_change=True
     )
     microbatch: int = setting(64, "images that a thread takes through the net at once", at_least=1)
-    draw: bool = setting(False, "also draw the model's graph: graph.dot, graph.svg", may_change=True)
+    draw: bool = setting(False, "also draw the model: graph.svg, graph-full.svg, graph.html", may_change=True)
     profile: bool = setting(False, "also profile ten steps: profile.txt, trace.json", may_change=True)
 
 
@@ -119,7 +119,7 @@ def train(config: Config, run: training.Run) -> None:
         flush=True,
     )
     if config.draw and run.ranks.rank == 0:
-        model.draw(run.directory / "graph", params, state, next(iter(test_set))[0][:2])
+        model.draw(run.directory / "graph", params, state, *(part[:2] for part in next(iter(test_set))))
 
     def loss_fn(trained: Any, x: Any, y: Any, step: int | None = None) -> Any:
         params = config.trained_in(now.step if step is None else step, tree.merge(trained, frozen), train_set)

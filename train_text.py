@@ -49,7 +49,7 @@ class Config(training.Recipe):
         None, "threads of a process that share a step", shown="all cores", at_least=1, below=1000, may_change=True
     )
     microbatch: int = setting(4, "windows that a thread takes through the model at once", at_least=1)
-    draw: bool = setting(False, "also draw the graph of the loss: graph.dot, graph.svg", may_change=True)
+    draw: bool = setting(False, "also draw the graph of the loss: graph.svg, graph.html", may_change=True)
 
 
 ALMANAC = 300_000  # characters
@@ -91,6 +91,7 @@ def train(config: Config, run: training.Run) -> None:
 
     if config.draw and run.ranks.rank == 0:
         models.draw(run.directory / "graph", loss_fn, params, *next(iter(val_set)), depth=2)
+        models.page(run.directory / "graph", loss_fn, params, *(part[:2] for part in next(iter(val_set))))
     parts = {"executor": run.ranks.executor(config.threads), "microbatch": config.microbatch}
     value_and_grad = mg.parallel.value_and_grad(loss_fn, **parts)
     with np.errstate(all="ignore"):  # the run checks the losses

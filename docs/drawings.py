@@ -1,7 +1,11 @@
-"""Draw the pictures of these pages: python docs/drawings.py (needs the dot program)."""
+"""Draw the pictures of these pages: python docs/drawings.py.
+
+It needs the dot program, and for the pictures of pages Chromium and its driver.
+"""
 
 import functools
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # models/ is no installed package
@@ -11,6 +15,7 @@ import numpy as np
 import minigraph as mg
 from minigraph.graph.draw import save
 from models import airnet, cnn, transformer
+from tests.graph.browser import MISSING, browser
 
 HERE = Path(__file__).parent / "drawings"
 
@@ -69,8 +74,39 @@ def graphs():
     }
 
 
+def demo(a, b, c, f):
+    e = a * b
+    d = e + c
+    return d * f
+
+
+def pages():
+    """The pages by name, each with the step that its picture shows."""
+    params, _ = cnn.init(np.random.default_rng(0))
+    images = np.random.default_rng(1).standard_normal((4, 32, 32, 3), np.float32)
+    return {
+        "backprop": (mg.graph.page(demo, 2.0, -3.0, 10.0, -2.0), 5),
+        "backprop-cnn": (mg.graph.page(loss, params, images, np.array([3, 1, 2, 5])), 17),
+    }
+
+
+def photograph(page, step, path):
+    """Write the picture of a page at a step as a PNG."""
+    with tempfile.TemporaryDirectory() as directory, browser(directory, 1200, 1000) as driver:
+        driver.get(page.save(Path(directory) / "page.html").as_uri())
+        driver.execute_script("go(arguments[0])", step)
+        driver.save_screenshot(str(path))
+
+
 if __name__ == "__main__":
     HERE.mkdir(exist_ok=True)
+    for name, (page, step) in pages().items():
+        if name == "backprop":
+            page.save(HERE / f"{name}.html")
+        if MISSING:
+            print(f"{name}.png is not drawn: {MISSING}")
+        else:
+            photograph(page, step, HERE / f"{name}.png")
     for name, graph in graphs().items():
         for path in save(graph, HERE / name):
             if path.suffix == ".dot":

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from . import ops, optim, parallel, random, serialize, tree
+from . import ops, graph, optim, parallel, random, serialize, tree
 from .anomaly import AnomalyError, MutationError
 from .blame import BackwardError
 from .graph.draw import draw
@@ -43,7 +43,8 @@ __all__ = [  # noqa: RUF022  (by kind)
     # primitives of one's own
     "Primitive", "custom_vjp", "primitive", "primitives",
     # modules
-    "data", "interop", "onnx", "ops", "optim", "parallel", "random", "serialize", "testing", "training", "tree",
+    "data", "graph", "interop", "onnx", "ops", "optim", "parallel", "random", "serialize", "testing", "training",
+    "tree",
     # operations: those that the families in ops/ list
     "abs", "add", "astype", "avg_pool", "batch_norm", "broadcast_to", "clip", "concatenate", "conv2d",
     "conv_transpose2d", "cos", "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "erf", "exp",

@@ -196,6 +196,8 @@ def backprop(
                         fits = False
                     if not fits:
                         gradient = fit(gradient, node, i)
+                    if watcher is not None:
+                        watcher.adds(node, i, gradient)
                     if parent in grads:
                         gradient = grads[parent] + gradient
                     elif parent.op is not None and parent not in ends:

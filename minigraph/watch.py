@@ -36,6 +36,9 @@ class Watcher(Protocol):
     def rule_begins(self, node: Node, g: Any) -> None:
         """The backward pass is about to run the rule of this node, on the gradient `g` of its output."""
 
+    def adds(self, node: Node, i: int, gradient: Any) -> None:
+        """The rule has given this gradient for argument `i` of the node, which is now added to that of the input."""
+
     def rule_ends(self, node: Node) -> None:
         """The rule has run, and its gradients are added to those of the node's inputs. Or it has failed."""
 

@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from minigraph import tree
+from minigraph import cross_entropy, tree
 from minigraph.blame import describe
 from minigraph.data import Loader
 from minigraph.serialize import CheckpointError
@@ -97,13 +97,21 @@ class Model:
             raise self._broken("apply", f"gave logits {describe(logits)} for {len(x)} images")
         return logits, state
 
-    def draw(self, path: Path, params: Any, state: Any, x: np.ndarray) -> None:
-        """The model's graph for the images x, as `draw` writes it."""
+    def draw(self, path: Path, params: Any, state: Any, x: np.ndarray, y: np.ndarray) -> None:
+        """Show the model's graph for the images x, by `draw`: its blocks as `path`, and all of it as `path`-full.
+
+        Beside them `page` makes `path`.html of a training step on the labels y.
+        """
 
         def apply(params: Any, state: Any, x: Any) -> Any:  # with the names that draw shows
             return self.apply(params, state, x, train=False)
 
-        draw(path, apply, params, state, x)
+        def loss(params: Any, state: Any, x: Any, y: Any) -> Any:
+            return cross_entropy(self.apply(params, state, x, train=True)[0], y)
+
+        draw(path, apply, params, state, x, depth=1)
+        draw(path.with_name(f"{path.name}-full"), apply, params, state, x)
+        page(path, loss, params, state, x, y)
 
     def _pair(self, name: str, result: Any) -> tuple[Any, Any]:
         if isinstance(result, tuple) and len(result) == 2:
@@ -126,6 +134,17 @@ def draw(path: Path, function: Callable[..., Any], *inputs: Any, depth: int | No
         save(draw(function, *inputs, depth=depth), path)
     for warning in caught:
         print(warning.message)
+
+
+def page(path: Path, function: Callable[..., Any], *inputs: Any) -> None:
+    """The page of a function as `path`.html; says so where Graphviz, which lays it out, is missing."""
+    from minigraph.graph.page import page
+
+    file = path.with_name(f"{path.name}.html")
+    try:
+        page(function, *inputs).save(file)
+    except RuntimeError as error:
+        print(f"{file} is not written: {error}")
 
 
 def load(name: str) -> Model:

@@ -97,6 +97,13 @@ def test_the_drawings_are_of_the_code_as_it_stands():
         assert drawn == Counter(map(html.unescape, re.findall(r">([^<>]+)</", graph.source))) + Counter(frames)
 
 
+def test_the_page_in_the_docs_is_of_the_code_as_it_stands():
+    (made, _), *_ = runpy.run_path(str(ROOT / "docs" / "drawings.py"))["pages"]().values()
+    times = re.compile(r'"(seconds|rule)":[^,}]*')  # these differ from run to run
+    stored = (ROOT / "docs" / "drawings" / "backprop.html").read_text()
+    assert times.sub("", made.html) == times.sub("", stored)
+
+
 def test_the_evenings_reading_is_as_long_as_the_readme_says():
     section = (ROOT / "README.md").read_text().partition("## An evening's reading")[2].partition("\n## ")[0]
     files = [ROOT / target for target in LINK.findall(section) if target.endswith(".py")]

@@ -190,7 +190,7 @@ def test_draw_knows_the_state_of_a_model_by_its_place(tmp_path):
         return p["w"] * (images - s["mean"]), s
 
     model = models.Model("models/mine.py", SimpleNamespace(apply=apply))
-    model.draw(tmp_path / "graph", {"w": np.ones(3)}, {"mean": np.ones(3)}, np.ones((4, 3)))
+    model.draw(tmp_path / "graph", {"w": np.ones(3)}, {"mean": np.ones(3)}, np.ones((4, 3)), np.zeros(4, int))
     dot = (tmp_path / "graph.dot").read_text()
     assert "params.w" in dot and "state.mean" in dot and "dashed" in dot
 

@@ -1,6 +1,7 @@
 """The text training script: its results, its resumption to the bit, and what it says to bad input."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -132,6 +133,7 @@ def test_the_graph_is_drawn(text, tmp_path):
     assert train_text.main([*TINY, *options]) == 0
     source = (tmp_path / "out" / "graph.dot").read_text()
     assert "attention" in source and "mlp" in source and "4 boxes \N{MULTIPLICATION SIGN} 2" in source
+    assert "attention" in (tmp_path / "out" / "graph.html").read_text() or not shutil.which("dot")
 
 
 def test_it_has_150_lines_at_most():

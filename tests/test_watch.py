@@ -18,6 +18,9 @@ class Notes:
     def rule_begins(self, node, g):
         self.seen.append(("rule of", node.op.name, g.shape))
 
+    def adds(self, node, i, gradient):
+        self.seen.append(("to argument", i, gradient.shape))
+
     def rule_ends(self, node):
         self.seen.append(("end of", node.op.name))
 
@@ -39,7 +42,8 @@ def test_a_watcher_sees_operations_rules_and_scopes_where_it_watches():
         derived(np.ones(2), [1, 2, 3], "made")
     assert current() is None and np.array_equal(gradient, mg.grad(f)(np.ones(3)))
     inside = ["outer", "inner"]
-    rules = [("rule of", "sum", ()), ("end of", "sum"), ("rule of", "exp", (3,)), ("end of", "exp")]
+    rules = [("rule of", "sum", ()), ("to argument", 0, (3,)), ("end of", "sum")]
+    rules += [("rule of", "exp", (3,)), ("to argument", 0, (3,)), ("end of", "exp")]
     seen = [note for note in notes.seen if note[0] not in ("identity", "broadcast_to", "multiply", "reshape")]
     assert seen[:2] == [("exp", inside), ("sum", inside)] and seen[-1] == ("made", 3)
     assert [note for note in seen if note in rules] == rules

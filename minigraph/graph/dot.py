@@ -220,17 +220,12 @@ class Dot:
             what, inside = item
             self.clusters += 1
             with dot.subgraph(name=f"cluster{self.clusters}") as frame:
-                label = f"{self._run_name(what)} \u00d7 {what.times}" if isinstance(what, Run) else what
+                label = f"{run_name(self._period(what))} \u00d7 {what.times}" if isinstance(what, Run) else what
                 frame.attr(label=_escape(label), **(_RUN if isinstance(what, Run) else _CLUSTER))
                 self._write(frame, inside)
 
-    def _run_name(self, run: Run) -> str:
-        """What is repeated: the scope of a period, without its number, or so many operations."""
-        boxes = [self.view.boxes[self.view.places[run.start + k]] for k in range(run.period)]
-        names = [box.title or (box.scope[-1] if box.scope else "") for box in boxes]
-        if len(set(names)) == 1 and names[0]:
-            return re.sub(r"[ .]?\d+$", "", names[0])
-        return f"{run.period} boxes" if run.period > 1 else "1 box"
+    def _period(self, run: Run) -> list[Box]:
+        return [self.view.boxes[self.view.places[run.start + k]] for k in range(run.period)]
 
     def _box(self, i: int) -> tuple[str, dict[str, str]]:
         box = self.view.boxes[i]
@@ -419,6 +414,14 @@ def _gradients_of(vertices: Iterable[Vertex]) -> list[Statistics]:
 def _tooltip(v: Vertex) -> dict[str, str]:
     where = _where(v)
     return {"tooltip": _escape(where)} if where else {}
+
+
+def run_name(boxes: list[Box]) -> str:
+    """What a run repeats: the scope of the boxes of a period, without its number, or so many boxes."""
+    names = [box.title or (box.scope[-1] if box.scope else "") for box in boxes]
+    if len(set(names)) == 1 and names[0]:
+        return re.sub(r"[ .]?\d+$", "", names[0])
+    return f"{len(boxes)} boxes" if len(boxes) > 1 else "1 box"
 
 
 def named(scope: str, order: int) -> str:

@@ -108,12 +108,15 @@ class Measured:
         gradient: of the gradient that arrives at the operation's result, summed over all its uses. For a parameter or
             an input that is the whole gradient, for a result it is what the backward pass begins with. None where no
             gradient arrives.
+        added: for each entry of the vertex's `inputs`, of the gradient that the rule adds to that of the operand; None
+            where it adds none.
     """
 
     seconds: float | None = None
     backward_seconds: float | None = None
     values: Statistics | None = None
     gradient: Statistics | None = None
+    added: tuple[Statistics | None, ...] = ()
 
 
 def measure(
@@ -161,7 +164,7 @@ def measure(
         runs = [v.measured for v in vertices if v.measured is not None]
         vertices[0].measured = Measured(
             _median([run.seconds for run in runs]), _median([run.backward_seconds for run in runs]),
-            runs[0].values, runs[0].gradient,
+            runs[0].values, runs[0].gradient, runs[0].added,
         )  # fmt: skip
     return graphs[0]
 
@@ -195,10 +198,11 @@ def _run(
     if meter.full:
         meter.gradients.update((node, Statistics.of(value(g))) for node, g in leaves.items())
     for key, index in builder.ids.items():
-        measured = Measured(
-            meter.seconds.get(key), meter.backward_seconds.get(key), meter.values.get(key), meter.gradients.get(key)
-        )
-        builder.graph.vertices[index].measured = measured
+        vertex = builder.graph.vertices[index]
+        vertex.measured = Measured(
+            meter.seconds.get(key), meter.backward_seconds.get(key), meter.values.get(key), meter.gradients.get(key),
+            tuple(meter.added.get((key, i)) for i in range(len(vertex.inputs))),
+        )  # fmt: skip
     begins = {node: seed for node, seed in seeds} if meter.full else {}
     for i, node in enumerate(builder.results):
         gradient = Statistics.of(begins[node]) if node in begins else None
@@ -224,6 +228,7 @@ class _Meter(Tracer):
         self.backward_seconds: dict[Any, float] = {}
         self.values: dict[Any, Statistics] = {}
         self.gradients: dict[Any, Statistics] = {}
+        self.added: dict[tuple[Node, int], Statistics] = {}  # by the node and the place of the edge
         self._began: dict[Node, float] = {}
 
     def operation(self, op: Primitive[Any], run: Callable[[], Any]) -> Any:
@@ -252,6 +257,14 @@ class _Meter(Tracer):
             if self.full:
                 self.gradients[node] = Statistics.of(value(g))
             self._began[node] = perf_counter()
+
+    def adds(self, node: Node, i: int, gradient: Any) -> None:
+        if self.full and node in self._began:
+            begin = perf_counter()
+            before = zip(node.args[:i], node.parents[:i], strict=True)
+            edge = sum(p is not None or (isinstance(a, np.ndarray) and a.ndim > 0) for a, p in before)
+            self.added[node, edge] = Statistics.of(value(gradient))
+            self._began[node] += perf_counter() - begin  # outside of the time of the rule
 
     def rule_ends(self, node: Node) -> None:
         if self.watched is None:

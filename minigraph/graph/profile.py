@@ -159,6 +159,9 @@ class Profile:
             assert node.op is not None
             track.events.append(Event(node.op.name, True, scope, node.call, track.start, end, 0))
 
+    def adds(self, node: Node, i: int, gradient: Any) -> None:
+        pass
+
     def derives(self, array: Any, source: Any, how: str) -> None:
         pass
 

@@ -209,6 +209,9 @@ class Tracer:
     def rule_begins(self, node: Node, g: Any) -> None:
         self._open.append(node)
 
+    def adds(self, node: Node, i: int, gradient: Any) -> None:
+        pass
+
     def rule_ends(self, node: Node) -> None:
         self._open.remove(node)
 

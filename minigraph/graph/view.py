@@ -102,14 +102,14 @@ def view(graph: Graph, depth: int | None = None, fold: bool | None = None) -> Vi
         depth: collapse each scope of this depth, from 1, to one box. None shows every operation.
         fold: fold runs of equal boxes. None does so where scopes are collapsed, or above 100 operations.
     """
-    boxes = _collapse(graph, depth)
+    boxes = collapse(graph, depth)
     places = [i for i, box in enumerate(boxes) if box.computes]
     if fold is None:
         fold = depth is not None or len(places) > 100
-    return View(boxes, places, _runs(boxes, places) if fold else [])
+    return View(boxes, places, find_runs(boxes, places) if fold else [])
 
 
-def _collapse(graph: Graph, depth: int | None) -> list[Box]:
+def collapse(graph: Graph, depth: int | None) -> list[Box]:
     keys = [_key(v, depth) for v in graph.vertices]
     members: dict[Any, list[Vertex]] = {}
     for v, key in zip(graph.vertices, keys, strict=True):
@@ -147,7 +147,7 @@ def _key(v: Vertex, depth: int | None) -> Any:
 # ---------------------------------------------------------------- runs
 
 
-def _runs(boxes: list[Box], places: list[int]) -> list[Run]:
+def find_runs(boxes: list[Box], places: list[int]) -> list[Run]:
     """The runs that leave the fewest boxes, found greedily: the longest first, then on both sides of it.
 
     What is left is searched again until nothing is found, since boxes may be equal only now: those that use one period

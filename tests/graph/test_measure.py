@@ -208,3 +208,20 @@ def test_a_model_under_no_grad():
     with mg.no_grad():
         graph = measure(functools.partial(airnet.apply, train=False), params, state, IMAGES)
     assert all(v.measured.backward_seconds for v in graph.operations)
+
+
+def test_what_each_rule_adds_to_the_gradients_of_its_operands():
+    def f(a, b):
+        return (a * b + a) * 3.0
+
+    graph = measure(f, np.float64(2), np.float64(5))
+    added = [[s and s.value for s in v.measured.added] for v in graph.operations]
+    assert added == [[15.0, 6.0], [3.0, 3.0], [3.0]]  # 15 + 3 is the gradient in a
+    assert graph.vertices[0].measured.gradient.value == 18.0
+    assert graph.vertices[0].measured.added == ()
+
+
+def test_an_operand_that_is_constant_gets_nothing_added():
+    graph = measure(lambda w: mg.sum(np.ones((2, 3)) @ w), np.ones((3, 1)))
+    to_the_constant, to_w = graph.operations[0].measured.added
+    assert to_the_constant is None and to_w.size == 3
