@@ -27,8 +27,8 @@ class Interruption:
 
     With `waiting` true, the signal is only noted, and `check` raises. The second signal acts as if this object did not
     exist: a second Ctrl-C stops at once. Under mpiexec the second has to come later than `ECHO`, because some launchers
-    send a signal to a rank and to its parent, which hands it on (`supervisor`). A signal that the process ignores, as SIGHUP under `nohup`, stays ignored.
-    Outside of the main thread, where Python allows no handlers, nothing changes.
+    send a signal to a rank and to its parent, which hands it on (`supervisor`). A signal that the process ignores, as
+    SIGHUP under `nohup`, stays ignored. Outside of the main thread, where Python allows no handlers, nothing changes.
     """
 
     def __init__(self) -> None:
