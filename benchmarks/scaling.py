@@ -51,14 +51,16 @@ NETWORKS = {
 
 @dataclass(frozen=True)
 class Step:
-    """A training step: `part` seconds of a thread for a part of the batch, and of `serial` on every rank alike.
+    """A training step: seconds of a thread for a part of the batch, and of what every rank does alike.
 
+    That is to `load` a part, for all parts since each rank makes the whole batch, and `serial`, the optimizer's step.
     `ready` lists (bytes, share of the part's seconds after which they are final) for each bucket of gradients.
     """
 
     part: float
     serial: float
     ready: list[tuple[float, float]]
+    load: float = 0.0
     add: float = 5e9  # bytes a second of adding one array to another
 
 
@@ -67,8 +69,9 @@ def simulate(step, parts, ranks, threads, network):
     size, longer = divmod(parts, ranks)
     starts = [rank * size + min(rank, longer) for rank in range(ranks + 1)]
     compute = [step.part * math.ceil((stop - start) / threads) for start, stop in pairwise(starts)]
+    alike = step.serial + step.load * parts
     if ranks == 1:
-        return compute[0] + step.serial
+        return compute[0] + alike
     own = [blocks(start, stop, parts) for start, stop in pairwise(starts)]
     missing = [[sum(map(len, own))] * ranks for _ in step.ready]  # blocks, of each bucket at each rank
     ends, sent, received = [*compute], [0.0] * ranks, [0.0] * ranks
@@ -101,7 +104,7 @@ def simulate(step, parts, ranks, threads, network):
                 at(now + chunk / step.add, rank, b, "is summed")
         ends[rank] = max(ends[rank], now)
     last = 2 * math.ceil(math.log2(ranks)) * (network.latency + network.overhead)  # that all have succeeded, and aux
-    return max(ends) + last + step.serial
+    return max(ends) + last + alike
 
 
 def measured(batch, microbatch=64):
@@ -138,8 +141,10 @@ def measured(batch, microbatch=64):
     before = opt.init(params)
     images = rng.integers(0, 256, (2 * batch, 32, 32, 3)).astype(np.uint8)
     loader = data.Loader(images, np.zeros(len(images), int), batch, shuffle=True, padding=2, flip=True)
-    serial = clock(lambda: opt.step(params, runs[0][2], before)) + clock(lambda: [*loader]) / len(loader)
-    return Step(statistics.median(seconds for seconds, *_ in runs), serial, [*zip(sizes, shares, strict=True)])
+    part = statistics.median(seconds for seconds, *_ in runs)
+    serial = clock(lambda: opt.step(params, runs[0][2], before))
+    load = clock(lambda: [*loader]) / len(loader) / (batch / microbatch)
+    return Step(part, serial, [*zip(sizes, shares, strict=True)], load)
 
 
 def clock(f, repeat=5):
@@ -158,7 +163,7 @@ def transformer(flops):
 
     A part is a sequence: 6 operations a token and parameter, of which the forward pass is a third. The gradients of a
     layer are final one after the other; those of the embeddings, which are used first and last, at the very end. Adam
-    reads and writes seven arrays of the size of the parameters, at 20 GB/s.
+    reads and writes seven arrays of the size of the parameters, at 20 GB/s. To load a text costs nothing.
     """
     layers, layer, embedding = 12, 7_087_872, 39_385_344
     size = layers * layer + embedding
@@ -169,7 +174,8 @@ def transformer(flops):
 
 def table(title, step, parts, threads):
     """Strong scaling of so many parts, and weak scaling of as many on each rank."""
-    print(f"\n{title}; a part takes {step.part:.3f} s, what all ranks do alike {step.serial:.3f} s")
+    parts_take = f"a part takes {step.part:.3f} s, to load it {step.load * 1e3:.2f} ms"
+    print(f"\n{title}; {parts_take}, the optimizer {step.serial:.3f} s")
     print("ranks" + "".join(f"{kind}, {name}".rjust(25) for kind in ("strong", "weak") for name in NETWORKS))
     one = simulate(step, parts, 1, threads, None)
     for ranks in RANKS:
@@ -192,7 +198,7 @@ def check(figures, step):
     network = Network(latency, 0.0, bandwidth)
     batch = harness.MODELS[figures["work"]][1]
     part = batch / statistics.median(figures["turns"]["one thread"]) / 8
-    predicted = batch / simulate(replace(step, part=part, serial=0.0), 8, ranks, 1, network)
+    predicted = batch / simulate(replace(step, part=part, serial=0.0, load=0.0), 8, ranks, 1, network)
     found = statistics.median(figures["turns"]["ranks"])
     print(f"check, {figures['work']} on {ranks} ranks: predicted {predicted:,.0f} images/s, measured {found:,.0f}")
     print(f"(all-reduces show {latency * 1e6:,.0f} us and {bandwidth / 1e9:.1f} GB/s)")

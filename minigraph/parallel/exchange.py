@@ -252,13 +252,15 @@ class GradientSum:
 def wait(done: Callable[[], Any]) -> None:
     """Return once `done()` is true.
 
-    A long message advances a little with each call, so that the calls come one after the other at first. When others
-    take longer they come now and then, and leave the core to who needs it. MPI's own waiting would keep it, and would
-    leave Ctrl-C unanswered.
+    A long message advances a little with each call, hence several calls in a row. Where the others take longer they
+    come now and then, and leave the core to who needs it. MPI's own waiting would keep it, and Ctrl-C unanswered.
     """
     soon = time.monotonic() + PATIENCE
-    while not done():
-        time.sleep(0 if time.monotonic() < soon else 1e-4)
+    while True:
+        for _ in range(20):
+            if done():
+                return
+        time.sleep(0 if time.monotonic() < soon else 1e-3)
 
 
 def _add(left: np.ndarray, right: Any) -> np.ndarray:

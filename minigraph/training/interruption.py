@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
+from ..parallel.mpi import launched
+
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, `kill`, and the end of the terminal
+ECHO = 0.5  # seconds
 
 
 class Interrupted(KeyboardInterrupt):
@@ -22,14 +26,16 @@ class Interruption:
     """While it is entered, the first signal of SIGNALS raises Interrupted, at once or when the caller asks for it.
 
     With `waiting` true, the signal is only noted, and `check` raises. The second signal acts as if this object did not
-    exist: a second Ctrl-C stops at once. A signal that the process ignores, as SIGHUP under `nohup`, stays ignored.
-    Outside of the main thread, where Python allows no handlers, nothing changes.
+    exist: a second Ctrl-C stops at once. Under mpiexec the second has to come later than `ECHO`, because some launchers
+    send a signal to a rank and to its parent, which hands it on (`supervisor`). A signal that the process ignores, as
+    SIGHUP under `nohup`, stays ignored. Outside of the main thread, where Python allows no handlers, nothing changes.
     """
 
     def __init__(self) -> None:
         self.waiting = False
         self.number: int | None = None
         self._previous: dict[int, Any] = {}
+        self._echo = 0.0  # until when a signal counts as the first one again
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
@@ -40,6 +46,8 @@ class Interruption:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._previous:
+            time.sleep(max(0.0, self._echo - time.monotonic()))
         self._restore()
 
     def check(self) -> None:
@@ -49,7 +57,15 @@ class Interruption:
             raise Interrupted(number)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._restore()
+        if launched() is None:
+            self._restore()
+        elif not self._echo:
+            self._echo = time.monotonic() + ECHO
+        elif time.monotonic() < self._echo:
+            return
+        else:
+            self._restore()
+            signal.raise_signal(number)
         self.number = number
         if not self.waiting:
             self.check()

@@ -2,9 +2,11 @@
 
 import signal
 import threading
+import time
 
 import pytest
 
+from minigraph.training import interruption
 from minigraph.training.interruption import SIGNALS, Interrupted, Interruption
 
 NUMBERS = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
@@ -22,30 +24,49 @@ def test_a_signal_raises_at_once(number):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_that_has_to_wait_is_raised_by_check(number):
-    with Interruption() as interruption:
-        interruption.check()
-        interruption.waiting = True
+    with Interruption() as signals:
+        signals.check()
+        signals.waiting = True
         signal.raise_signal(number)
         with pytest.raises(Interrupted):
-            interruption.check()
+            signals.check()
 
 
 def test_a_signal_is_raised_once():
-    with Interruption() as interruption:
-        interruption.waiting = True
+    with Interruption() as signals:
+        signals.waiting = True
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(Interrupted):
-            interruption.check()
-        interruption.check()
+            signals.check()
+        signals.check()
 
 
 def test_the_second_ctrl_c_does_not_wait():
-    with Interruption() as interruption:
-        interruption.waiting = True
+    with Interruption() as signals:
+        signals.waiting = True
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt) as caught:
             signal.raise_signal(signal.SIGINT)
         assert type(caught.value) is KeyboardInterrupt
+
+
+def test_under_mpiexec_an_echo_of_a_signal_is_none(monkeypatch):
+    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setattr(interruption, "ECHO", 0.2)
+    with Interruption() as noted:
+        noted.waiting = True
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+        assert noted.number == signal.SIGINT
+        time.sleep(0.25)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            signal.raise_signal(signal.SIGINT)
+        assert type(caught.value) is KeyboardInterrupt
+    before = signal.getsignal(signal.SIGINT)
+    begin = time.monotonic()
+    with pytest.raises(Interrupted), Interruption():
+        signal.raise_signal(signal.SIGINT)
+    assert time.monotonic() - begin >= 0.2 and signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="SIGHUP")
@@ -53,9 +74,9 @@ def test_an_ignored_signal_stays_ignored():
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Interruption() as interruption:
+        with Interruption() as signals:
             signal.raise_signal(signal.SIGHUP)
-            interruption.check()
+            signals.check()
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
