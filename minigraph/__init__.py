@@ -6,6 +6,7 @@ from . import ops, optim, parallel, random, serialize, tree
 from .anomaly import AnomalyError, MutationError
 from .blame import BackwardError
 from .graph.draw import draw
+from .kernels.memory import empty_cache, memory_stats
 from .modes import detect_anomaly, no_grad
 from .ops.conv import *
 from .ops.elementwise import *
@@ -34,13 +35,13 @@ __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022  (by kind)
     # the graph and its gradients
-    "ArrayLike", "Tensor", "checkpoint", "detect_anomaly", "draw", "grad", "hessian", "hvp", "jacobian", "jvp",
-    "no_grad", "scope", "seed", "value_and_grad", "vjp",
+    "ArrayLike", "Tensor", "checkpoint", "detect_anomaly", "draw", "empty_cache", "grad", "hessian", "hvp",
+    "jacobian", "jvp", "memory_stats", "no_grad", "scope", "seed", "value_and_grad", "vjp",
     "AnomalyError", "BackwardError", "MutationError",
     # primitives of one's own
     "Primitive", "custom_vjp", "primitive", "primitives",
     # modules
-    "data", "ops", "optim", "parallel", "random", "serialize", "testing", "training", "tree",
+    "data", "interop", "ops", "optim", "parallel", "random", "serialize", "testing", "training", "tree",
     # operations: those that the families in ops/ list
     "abs", "add", "astype", "avg_pool", "batch_norm", "broadcast_to", "clip", "concatenate", "conv2d",
     "conv_transpose2d", "cos", "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "erf", "exp",
@@ -61,11 +62,11 @@ __all__ = [  # noqa: RUF022  (by kind)
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from . import data, testing, training
-else:  # these are imported when they are first used, since few programs need all three
+    from . import data, interop, testing, training
+else:  # these are imported when they are first used, since few programs need all of them
 
     def __getattr__(name: str) -> object:
-        if name in ("data", "testing", "training"):
+        if name in ("data", "interop", "testing", "training"):
             import importlib
 
             return importlib.import_module(f"{__name__}.{name}")

@@ -15,7 +15,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
     "breakdown.py W1 --steps 1",
     "roofline.py --json",
     "adbench.py --work lstm --systems minigraph --rounds 1",
-    "train_step.py --work tape --systems minigraph --rounds 1",
+    "train_step.py --work tape --systems minigraph --rounds 1 --isa avx2",
 ])  # fmt: skip
 def test_a_benchmark_runs(command):
     script, *options = command.split()

@@ -36,7 +36,9 @@ OF_MORE_THAN_A_MODULE = {
     "test_layering.py": "the imports between all modules",
     "test_layout.py": "the places of all tests",
     "test_models.py": "models/",
+    "test_text_models.py": "models/transformer.py and models/ngram.py",
     "test_train_cifar.py": "train_cifar.py",
+    "test_train_text.py": "train_text.py",
     "test_your_own_model.py": "the script of docs/your-own-model.md",
 }
 

@@ -183,10 +183,8 @@ def one_hot(labels: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     bad = np.argwhere((labels < 0) | (labels >= shape[-1]))
     if len(bad):
         at = tuple(bad[0])
-        example = ", ".join(map(str, at))
-        raise ValueError(
-            f"cross_entropy: label {labels[at]} of example {example} is outside [0, {shape[-1]}), the classes"
-        )
+        example = f" of example {', '.join(map(str, at))}" if at else ""
+        raise ValueError(f"cross_entropy: label {labels[at]}{example} is outside [0, {shape[-1]}), the classes")
     q = np.zeros(shape, dtype)
     np.put_along_axis(q, labels[..., None], 1, -1)
     return q

@@ -80,6 +80,7 @@ def test_float16_has_the_digits_of_float16(f, x):
     (lambda: mg.cross_entropy(np.ones((2, 3)), [0, 3]), ValueError, r"label 3 of example 1 is outside \[0, 3\)"),
     (lambda: mg.cross_entropy(np.ones((2, 3)), [0]), ValueError, r"labels of logits \(2, 3\) should have shape \(2,\)"),
     (lambda: mg.cross_entropy(np.ones((2, 2, 3)), [[0, 1], [2, 5]]), ValueError, r"label 5 of example 1, 1 is outside"),
+    (lambda: mg.cross_entropy(np.ones(3), 3), ValueError, r"label 3 is outside \[0, 3\)"),
     (lambda: mg.cross_entropy(np.ones((2, 0, 3)), np.ones((2, 0), int)), ValueError, "at least one example"),
     (lambda: mg.cross_entropy(1.0, 0), ValueError, r"logits should be \(..., K\)"),
     (lambda: mg.cross_entropy(np.ones((2, 3)), [0.0, 1.0]), ValueError, "labels should be"),
