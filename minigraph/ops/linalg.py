@@ -32,7 +32,7 @@ def _dot(a: Any, b: Any) -> Tensor:
     return matmul(a, b) if all(axes) else multiply(a, b)
 
 
-@implements(np.matmul)
+@implements(np.matmul, np.linalg.matmul)
 @primitive
 def matmul(a: ArrayLike, b: ArrayLike):
     """The matrix product a @ b as NumPy has it: (..., n, k) @ (..., k, m) -> (..., n, m); leading axes broadcast.

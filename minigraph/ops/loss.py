@@ -10,7 +10,8 @@ from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from ..watch import derived
-from .elementwise import as_array, astype, exp, where
+from .elementwise import as_array, astype, where
+from .exponential import exp
 from .reduce import mean, sum
 from .shape import Axis, axes_of
 
