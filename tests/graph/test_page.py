@@ -439,6 +439,39 @@ def test_boxes_never_overlap(opened):
         assert driver.execute_script(script) == []
 
 
+def test_edges_pass_beside_a_group_that_is_unfolded(opened):
+    def residual(params, x):
+        for i, p in enumerate(params):
+            with mg.scope(f"branch{i}"):
+                h = mg.tanh(mg.layer_norm(x, p["scale"], p["bias"]) @ p["w"] + p["b"])
+                h = mg.tanh(h @ p["w"] + p["b"])
+            x = x + h
+        return (x * x).sum()
+
+    shapes = {"w": (8, 8), "b": (8,), "scale": (8,), "bias": (8,)}
+    params = [{name: np.ones(shape) for name, shape in shapes.items()} for _ in range(3)]
+    driver = opened(page(residual, params, np.ones((2, 8)), depth=1))
+    script = """
+        const found = [];
+        for (const edge of scene.edges) {
+          for (const box of scene.boxes.values()) {
+            if (!box.inside || edge.tail === box.name || edge.head === box.name) continue;
+            const path = edgeElements.get(edge.key);
+            for (let n = 0; n <= 200; n += 1) {
+              const { x, y } = path.getPointAtLength((path.getTotalLength() * n) / 200);
+              const within = Math.min(x - (box.x - box.left), box.x + box.right - x,
+                                      y - (box.y - box.h / 2), box.y + box.h / 2 - y);
+              if (within > 3) found.push([edge.key, box.name, within]);
+            }
+          }
+        }
+        return found;
+    """
+    for change in ("0", "toggle(1)", "toggle(2)", "toggleAll(true)"):
+        driver.execute_script(change)
+        assert driver.execute_script(script) == []
+
+
 def test_300_operations_react_at_once(opened, capsys):
     driver = opened(many())
     driver.execute_script("toggleAll(true)")
