@@ -258,7 +258,10 @@ function place(g) {
     const items = row.map((box) => [box.oldX, ...grown(box)]);
     for (const [, tail, head, points] of group.edges) {
       if (row.some((box) => box.name === tail || box.name === head)) continue;
-      for (const x of crossings(points, row[0].oldY)) items.push([x, 0, 0]);
+      const half = Math.max(...row.map((box) => box.height)) / 2;
+      for (const share of [-1, -0.5, 0, 0.5, 1]) { // an edge that leans must pass beside the whole height
+        for (const x of crossings(points, row[0].oldY + share * half)) items.push([x, 0, 0]);
+      }
     }
     items.sort((a, b) => a[0] - b[0]);
     for (let k = 0; k < items.length; k += 1) {

@@ -10,6 +10,7 @@ import pytest
 import minigraph as mg
 from minigraph.graph.page import page
 from minigraph.tree import map as tree_map
+from models import transformer
 from tests.graph.browser import MISSING, browser, complaints, requests
 from tests.graph.nets import IMAGES, resnet, resnet50
 
@@ -435,6 +436,39 @@ def test_boxes_never_overlap(opened):
         return found;
     """
     for change in ("toggleAll(false)", "toggle(1)", "toggle(2)", "toggle(7)", "toggle(9)", "toggleAll(true)"):
+        driver.execute_script(change)
+        assert driver.execute_script(script) == []
+
+
+def test_edges_pass_beside_a_group_that_is_unfolded(opened):
+    def loss(params, x, y):
+        return mg.cross_entropy(transformer.apply(params, x), y)
+
+    codes = np.arange(16).reshape(2, 8)
+    params = transformer.init(np.random.default_rng(0), characters=16, length=8, width=16, heads=2, blocks=4)
+    driver = opened(page(loss, params, codes, codes, depth=1))
+    script = """
+        const found = [];
+        const check = (part) => {
+          for (const edge of part.edges) {
+            if (edge.style === "dotted") continue; // back, to where the frame is entered
+            const path = edgeElements.get(edge.key);
+            for (const box of part.boxes.values()) {
+              if (!box.inside || edge.tail === box.name || edge.head === box.name) continue;
+              for (let n = 0; n <= 200; n += 1) {
+                const { x, y } = path.getPointAtLength((path.getTotalLength() * n) / 200);
+                const within = Math.min(x - (box.x - box.left), box.x + box.right - x,
+                                        y - (box.y - box.h / 2), box.y + box.h / 2 - y);
+                if (within > 3) found.push([edge.key, box.name, within]);
+              }
+            }
+          }
+          for (const box of part.boxes.values()) if (box.inside) check(box.inside);
+        };
+        check(scene);
+        return found;
+    """
+    for change in ("0", "toggle(1)", "toggle(2)", "toggle(3)", "toggleAll(true)"):
         driver.execute_script(change)
         assert driver.execute_script(script) == []
 
