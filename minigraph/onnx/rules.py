@@ -29,6 +29,12 @@ REFUSED = {
     "max_pool_scatter": "it belongs to a backward pass, and needs the places of the maxima: export the forward",
     "max_pool_gather": "it belongs to a backward pass, and needs the places of the maxima: export the forward",
     "avg_pool_adjoint": "it belongs to a backward pass, and ONNX has no operator for it: export the forward",
+    **dict.fromkeys(
+        ("inv", "solve", "det", "slogdet", "cholesky", "eigh", "qr", "svd", "pinv"),
+        "ONNX has no operator of linear algebra but the matrix product",
+    ),
+    **dict.fromkeys(("rfft", "irfft"), "ONNX keeps a spectrum in another form than minigraph"),
+    "scaled_dot_product_attention": "it works in blocks: export attention that is made of matmul and softmax",
 }
 
 
