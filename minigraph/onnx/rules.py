@@ -256,12 +256,14 @@ def _log_softmax(b: Builder, y: Value, x: Value, axis: Any = -1) -> Result:
 
 
 @rule("cross_entropy")
-def _cross_entropy(b: Builder, y: Value, x: Any, q: Any) -> Result:
+def _cross_entropy(b: Builder, y: Value, x: Any, q: Any, *, mean: bool = True) -> Result:
     x, q = b.operand(x, y.dtype), b.operand(q, y.dtype)
     p, zero = b.name(q), _number(b, y, 0)
     product = b.node("Mul", p, b.node("LogSoftmax", b.name(x), axis=-1))  # 0 where q is 0, also for a logit of -inf
     cost = b.node("Where", b.node("Equal", p, zero), zero, product)
     rows = b.node("ReduceSum", cost, b.integers([-1]), keepdims=0)
+    if not mean:
+        return (), b.node("Neg", rows)
     return (), b.node("Neg", b.node("ReduceMean", rows, b.integers(range(x.ndim - 1)), keepdims=0))
 
 
