@@ -72,7 +72,7 @@ def _scaled_dot_product_attention(q: Any, k: Any, v: Any, mask: Any, *, causal: 
 
 
 @_scaled_dot_product_attention.count_flops
-def _(_shape, q, k, v, _mask, *, causal, scale):
+def _(_shape, q, k, v, _mask, *, causal, scale, saved=None):
     return 2 * math.prod(q.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
 
 
