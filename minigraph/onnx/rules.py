@@ -450,7 +450,7 @@ def _matmul(b: Builder, y: Value, a: Any, c: Any) -> Result:
 
 
 @rule("einsum")
-def _einsum(b: Builder, y: Value, subscripts: str, *operands: Any) -> Result:
+def _einsum(b: Builder, y: Value, subscripts: str, *operands: Any, **_options: Any) -> Result:
     inputs, output = subscripts.split("->")
     terms, values = inputs.split(","), [b.operand(v, y.dtype) for v in operands]
     long = {c for term, v in zip(terms, values, strict=True) for c, n in zip(term, v.shape, strict=True) if n != 1}
