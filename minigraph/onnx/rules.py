@@ -263,7 +263,7 @@ def _cross_entropy(b: Builder, y: Value, x: Any, q: Any, *, mean: bool = True) -
     cost = b.node("Where", b.node("Equal", p, zero), zero, product)
     rows = b.node("ReduceSum", cost, b.integers([-1]), keepdims=0)
     if not mean:
-        return (), b.node("Neg", rows)
+        return tuple(range(x.ndim - 1)), b.node("Neg", rows)
     return (), b.node("Neg", b.node("ReduceMean", rows, b.integers(range(x.ndim - 1)), keepdims=0))
 
 
