@@ -32,7 +32,7 @@ except KeyboardInterrupt:  # these imports take a moment
 
 
 @dataclass(frozen=True, repr=False)
-class Config(training.Recipe):
+class Config(training.ImageRecipe):
     """The settings. On one machine, with the same versions, two runs of one config end in the same bits."""
 
     preset: str = setting(
@@ -167,7 +167,7 @@ def train(config: Config, run: training.Run) -> None:
 
     # --------------------------------------------------------------------------------- report
     seconds = sum(row["seconds"] for row in now.history)
-    images = train_set.images_in(now.step)
+    images = train_set.examples_in(now.step)
     work = training.work(train_set, now, lambda x, step: flops(loss_fn, trained, x, kept[1][:1], step))
     summary = {
         **facts,
@@ -177,7 +177,7 @@ def train(config: Config, run: training.Run) -> None:
         "epochs": config.epochs,
         "seed": config.seed,
         "train_seconds": round(seconds, 2),  # of the training steps: without validation and test
-        "images_per_second": round(images / seconds),
+        "examples_per_second": round(images / seconds),
         "flops": work,
         "gflops_per_second": round(work / seconds / 1e9, 1),
         "tested_epoch": len(tested.history),
@@ -197,7 +197,7 @@ def train(config: Config, run: training.Run) -> None:
     with_tta = "" if config.tta == "none" else f", {tta_accuracy:.2%} with {config.tta}"
     print(
         f"test accuracy {test_accuracy:.2%}{with_tta}, {seconds:.0f} s of training "
-        f"({summary['images_per_second']} images/s); results in {run.directory}"
+        f"({summary['examples_per_second']} images/s); results in {run.directory}"
     )
     if dataset.name == "synthetic":
         print(banner(data.SYNTHETIC_NOTICE), flush=True)

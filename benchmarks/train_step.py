@@ -15,7 +15,8 @@ import sys
 import tempfile
 from contextlib import ExitStack
 
-import harness  # neither this module nor that one imports NumPy: the children would inherit its memory in their peak
+import harness  # none of these modules imports NumPy: the children would inherit its memory in their peak
+import isa
 from harness import CONV_BATCH, CONV_GRID, INFER_BATCH, MODELS, SYSTEMS, TAPE_OPS, Failed, Worker
 
 # work: (what it is, images a run or None, bar, aim), the last two for minigraph's ratio: to be reached, or for `import`
@@ -42,12 +43,15 @@ WORKS = {
 def main():
     args = arguments()
     cleared = harness.clear_environment()
+    held = isa.limit(args.isa) if args.isa else None
     machine = {"cpu": harness.cpu_model(), "cores": len(harness.cores()), "python": sys.version.split()[0]}
+    machine |= {"isa": args.isa} if args.isa else {}
     if not args.json:
         packages = {name: number for system in args.systems for name, number in harness.versions(system).items()}
         print(f"{machine['cpu']}, {machine['cores']} cores, of which {args.threads} are used")
         print(f"Python {machine['python']}, {', '.join(f'{name} {number}' for name, number in packages.items())}")
-        print(f"removed from the environment: {', '.join(cleared) or 'nothing was to be'}\n", flush=True)
+        print(f"removed from the environment: {', '.join(cleared) or 'nothing was to be'}", flush=True)
+        print(f"held to {args.isa} ({held})\n" if args.isa else "", flush=True)
     for work in args.work:
         rows = [{**row, "threads": row.get("threads", args.threads), **machine} for row in measure(work, args)]
         print(*map(json.dumps, rows), sep="\n", flush=True) if args.json else print(table(work, rows), flush=True)
@@ -60,6 +64,7 @@ def arguments():
     parser.add_argument("--systems", nargs="+", default=["*"], help=f"patterns of {', '.join(SYSTEMS)}")
     parser.add_argument("--threads", type=int, default=len(harness.cores()), help="default: all cores")
     parser.add_argument("--microbatch", type=int, help="minigraph's; default: its own choice")
+    parser.add_argument("--isa", choices=["avx2"], help="hold every library to these instructions, and check it")
     parser.add_argument("--rounds", type=int, default=11, help="turns that each system has at a work")
     args = parser.parse_args()
     if not 1 <= args.threads <= len(harness.cores()) or args.rounds < 1:

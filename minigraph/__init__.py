@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from . import ops, optim, parallel, random, tree
 from .anomaly import AnomalyError, MutationError
 from .blame import BackwardError
+from .kernels.memory import empty_cache, memory_stats
 from .modes import detect_anomaly, no_grad
 from .ops.activations import *
 from .ops.conv import *
@@ -27,6 +28,14 @@ from .ops.shape import *
 from .ops.statistics import *
 from .ops.trigonometric import *
 from .ops.variance import *
+from .ops.attention import *
+from .ops.conv_nd import *
+from .ops.decompositions import *
+from .ops.inverses import *
+from .ops.least_squares import *
+from .ops.products import *
+from .ops.resize import *
+from .ops.signal import *
 from .primitive import Primitive, custom_vjp, primitive, primitives
 from .random import seed
 from .recompute import checkpoint
@@ -38,13 +47,13 @@ __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022  (by kind)
     # the graph and its gradients
-    "ArrayLike", "Tensor", "checkpoint", "detect_anomaly", "draw", "grad", "hessian", "hvp", "jacobian", "jvp",
-    "no_grad", "scope", "seed", "value_and_grad", "vjp",
+    "ArrayLike", "Tensor", "checkpoint", "detect_anomaly", "draw", "empty_cache", "grad", "hessian", "hvp",
+    "jacobian", "jvp", "memory_stats", "no_grad", "scope", "seed", "value_and_grad", "vjp",
     "AnomalyError", "BackwardError", "MutationError",
     # primitives of one's own
     "Primitive", "custom_vjp", "primitive", "primitives",
     # modules
-    "data", "ops", "optim", "parallel", "random", "serialize", "testing", "training", "tree",
+    "data", "interop", "ops", "optim", "parallel", "random", "serialize", "testing", "training", "tree",
     # operations: those that the families in ops/ list
     "abs", "add", "astype", "avg_pool", "batch_norm", "broadcast_to", "clip", "concatenate", "conv2d",
     "conv_transpose2d", "cos", "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "erf", "exp",
@@ -66,15 +75,24 @@ __all__ = [  # noqa: RUF022  (by kind)
     "rollaxis", "rot90", "round", "select", "sign", "sinc", "sinh", "sort", "square", "swapaxes", "tan", "tile",
     "top_k", "trace", "trapezoid", "tril", "triu", "trunc", "unique", "unstack", "unwrap", "vsplit", "vstack",
     "xlogy",
+    # linear algebra
+    "cholesky", "cross", "det", "dot", "eigh", "eigvalsh", "expm", "inner", "inv", "kron", "lstsq", "matrix_norm",
+    "matrix_power", "multi_dot", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot", "vdot",
+    "vecdot",
+    # sequences
+    "convolve", "correlate", "interp", "irfft", "rfft",
+    # nets
+    "adaptive_avg_pool", "adaptive_max_pool", "binary_cross_entropy", "conv1d", "conv3d", "embedding", "group_norm",
+    "huber", "resize_bilinear", "rms_norm", "scaled_dot_product_attention",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from . import data, serialize, testing, training
+    from . import data, interop, serialize, testing, training
     from .graph.draw import draw
 else:  # these are imported when they are first used, since they take time and few programs need all of them
 
     def __getattr__(name: str) -> object:
-        if name in ("data", "serialize", "testing", "training"):
+        if name in ("data", "interop", "serialize", "testing", "training"):
             import importlib
 
             return importlib.import_module(f"{__name__}.{name}")

@@ -57,7 +57,7 @@ _F32 = np.dtype(np.float32)
 _F64 = np.dtype(np.float64)
 # Arguments of these names say where and how. A node keeps copies of them, since the caller may change a list or array.
 _STATIC = frozenset({"axis", "axes", "shape", "index", "condition", "ddof"})
-_NUMPY_ERRORS = (TypeError, ValueError, IndexError)  # what NumPy raises for operands that do not fit
+_NUMPY_ERRORS = (np.linalg.LinAlgError, TypeError, ValueError, IndexError)  # of operands that do not fit
 
 
 class Primitive(Generic[P]):

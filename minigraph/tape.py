@@ -21,7 +21,7 @@ from . import freeing, watch
 from .anomaly import AnomalyError, MutationError, check_gradient
 from .blame import OUTSIDE, BackwardError, blame, describe
 from .fit import fit, narrowed
-from .kernels.memory import pop_unshared
+from .kernels.memory import pop_unshared, tick
 from .kernels.precision import F16, widened
 from .modes import ANOMALY, CHECK, DIFFERENTIATED, RECORD, flags, mode
 
@@ -143,6 +143,7 @@ def backprop(
     Returns the gradient of each target and leaf that the walk has met, in its node's shape and dtype. Raises
     BackwardError, which names the operation and the user's line; under `detect_anomaly` also its two errors.
     """
+    tick()
     with mode(_DIFFERENTIABLE if create_graph else 0, off=_DIFFERENTIABLE):
         walk = Walk(roots, targets or frozenset(), closed, create_graph)
         grads, heap, ends, oldest, needed = walk.grads, walk.heap, walk.ends, walk.oldest, walk.needed

@@ -526,6 +526,15 @@ class Tensor:
             raise TypeError(f"{_LOST}: use t.detach().numpy(), or mg.array, mg.where and mg.scatter_add on Tensors")
         return np.array(self._array, dtype, copy=copy)
 
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        """For `np.from_dlpack(t.detach())`, `torch.from_dlpack(t.detach())`: the array's own memory."""
+        if self.node is not None:
+            raise TypeError(f"{_LOST}: use np.from_dlpack(t.detach())")
+        return self._array.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._array.__dlpack_device__()
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return ops.numpy_ufunc(ufunc, method, inputs, kwargs)
 

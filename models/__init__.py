@@ -19,6 +19,8 @@ A model that also has `apply` in two halves can show where in an image it saw a 
 
     features(params, state, x, *, train) -> (maps, state)   # maps (N, h, w, K): where in the image is what
     head(params, state, maps, *, train) -> (logits, state)  # head of features is apply
+
+Two modules are of text instead: `transformer`, which train_text.py trains, and its yardstick `ngram`.
 """
 
 from __future__ import annotations
@@ -40,9 +42,10 @@ from minigraph.blame import describe
 from minigraph.data import Loader
 from minigraph.serialize import CheckpointError
 from minigraph.training import Checkpoint, Classifier, Stop
-from minigraph.training.checkpoint import BEST, CHECKPOINT
+from minigraph.training.checkpoint import to_use
 from minigraph.training.recipe import numbers
 
+OF_TEXT = {"ngram", "transformer"}  # whose functions are others; the rest of the modules here are models of images
 CONTRACT = {
     "init": "init(rng, ...) -> (params, state)",
     "apply": "apply(params, state, x, *, train) -> (logits, state)",
@@ -50,8 +53,8 @@ CONTRACT = {
 
 
 def names() -> list[str]:
-    """The models there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """The models of images."""
+    return sorted({module.name for module in pkgutil.iter_modules(__path__)} - OF_TEXT)
 
 
 @dataclass(frozen=True)
@@ -95,17 +98,12 @@ class Model:
         return logits, state
 
     def draw(self, path: Path, params: Any, state: Any, x: np.ndarray) -> None:
-        """The model's graph for the images x as `path`.dot and, where Graphviz is installed, `path`.svg."""
-        from minigraph.graph.draw import draw, save
+        """The model's graph for the images x, as `draw` writes it."""
 
         def apply(params: Any, state: Any, x: Any) -> Any:  # with the names that draw shows
             return self.apply(params, state, x, train=False)
 
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            save(draw(apply, params, state, x), path)
-        for warning in caught:
-            print(warning.message)
+        draw(path, apply, params, state, x)
 
     def _pair(self, name: str, result: Any) -> tuple[Any, Any]:
         if isinstance(result, tuple) and len(result) == 2:
@@ -117,6 +115,17 @@ class Model:
     def _broken(self, name: str, what: str) -> Stop:
         arrays = ", trees of arrays, params of floats" if name == "init" else ", logits (N, classes)"
         return Stop(f"{self.file}: {name} {what}; expected {CONTRACT[name]}{arrays}; see models/__init__.py")
+
+
+def draw(path: Path, function: Callable[..., Any], *inputs: Any, depth: int | None = None) -> None:
+    """The graph of a function as `path`.dot and, where Graphviz is installed, `path`.svg; prints what it warns of."""
+    from minigraph.graph.draw import draw, save
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        save(draw(function, *inputs, depth=depth), path)
+    for warning in caught:
+        print(warning.message)
 
 
 def load(name: str) -> Model:
@@ -139,11 +148,7 @@ def trained(run: str | os.PathLike[str]) -> Classifier:
 
     Raises CheckpointError for a file that is missing, damaged or of another kind.
     """
-    path = Path(os.path.expanduser(run))
-    if path.is_dir():
-        directory, path = path, path / CHECKPOINT
-        if (directory / BEST).exists() and Checkpoint.load(path).config.get("keep") == "best":
-            path = directory / BEST
+    path = to_use(run)
     checkpoint = Checkpoint.load(path)
     name = checkpoint.model.get("name")
     if not isinstance(name, str) or name not in names():

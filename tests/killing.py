@@ -35,7 +35,7 @@ def end(out):
     saved = serialize.load(out / "checkpoint.safetensors")
     summary = json.loads((out / "summary.json").read_text())
     for row in (*saved["history"], saved["sums"], summary):
-        for name in ("seconds", "images_per_second", "train_seconds", "gflops_per_second"):
+        for name in ("seconds", "examples_per_second", "train_seconds", "gflops_per_second"):
             row.pop(name, None)
     return summary, [(path, getattr(leaf, "dtype", None), bytes_of(leaf)) for path, leaf in tree.items(saved)]
 

@@ -14,7 +14,8 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 @pytest.mark.parametrize("command", [
     "breakdown.py W1 --steps 1",
     "roofline.py --json",
-    "train_step.py --work tape --systems minigraph --rounds 1",
+    "adbench.py --work lstm --systems minigraph --rounds 1",
+    "train_step.py --work tape --systems minigraph --rounds 1 --isa avx2",
 ])  # fmt: skip
 def test_a_benchmark_runs(command):
     script, *options = command.split()

@@ -15,13 +15,14 @@ LAYERS = [  # each may import from its own line and those above
     {"minigraph.tape"},
     {"minigraph.tensor", "minigraph.primitive", "minigraph.ops"},  # Tensor's operators are ops, the ops make Tensors
     {"minigraph.transforms"},
-    {f"minigraph.{name}" for name in ("recompute", "optim", "parallel", "serialize", "testing", "graph", "data")},
+    {f"minigraph.{name}" for name in ("recompute", "optim", "parallel", "serialize", "interop", "examples")},
+    {f"minigraph.{name}" for name in ("testing", "graph", "data")},
     {"minigraph.training"},
     {"minigraph"},
     {"models"},
-    {"train_cifar"},
+    {"train_cifar", "train_text"},
 ]
-FILES = sorted([*ROOT.glob("minigraph/**/*.py"), *ROOT.glob("models/*.py"), ROOT / "train_cifar.py"])
+FILES = sorted([*ROOT.glob("minigraph/**/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("train_*.py")])
 HEAVY = ["scipy", "matplotlib", "pooch", "tqdm", "graphviz", "threadpoolctl", "concurrent.futures", "tarfile"]
 
 

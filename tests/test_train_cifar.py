@@ -98,7 +98,7 @@ def content(out):
     """The checkpoint without what a clock says."""
     saved = load(out / "checkpoint.safetensors")
     for row in (*saved["history"], saved["sums"]):
-        row["seconds"] = row["images_per_second"] = None
+        row["seconds"] = row["examples_per_second"] = None
     return saved
 
 
@@ -114,10 +114,10 @@ def interrupt(monkeypatch, step):
     """Ctrl-C in the middle of a step, counted from 1."""
     note = training.Run.note
 
-    def interrupt_and_note(run, images, **means):
+    def interrupt_and_note(run, examples, **means):
         if run.now.step == step:
             signal.raise_signal(signal.SIGINT)
-        note(run, images, **means)
+        note(run, examples, **means)
 
     monkeypatch.setattr(training.Run, "note", interrupt_and_note)
 
@@ -139,7 +139,7 @@ def test_results(tmp_path, capsys, monkeypatch, quick_figures):
     assert all(0 <= row[k] <= 1 for row in rows for k in ("train_accuracy", "val_accuracy"))
     summary = json.loads((out / "summary.json").read_text())
     assert summary.keys() >= {
-        "dataset", "model", "preset", "parameters", "epochs", "seed", "train_seconds", "images_per_second",
+        "dataset", "model", "preset", "parameters", "epochs", "seed", "train_seconds", "examples_per_second",
         "test_accuracy", "minigraph_version",
     }  # fmt: skip
     assert summary["parameters"] == 3072 * 128 + 128 + 128 * 10 + 10
@@ -233,7 +233,7 @@ def test_presets_set_defaults_and_options_override_them(preset, tmp_path, monkey
     assert config["lr"] == train_cifar.PRESETS[preset].lr
     assert len(read_rows(tmp_path)) == 2
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["images_per_second"] == pytest.approx((270 + 200) / summary["train_seconds"], rel=0.3)
+    assert summary["examples_per_second"] == pytest.approx((270 + 200) / summary["train_seconds"], rel=0.3)
 
 
 def test_another_model_begins_with_plain_sgd(tmp_path):
@@ -407,7 +407,7 @@ def test_interrupted_and_resumed_is_uninterrupted_to_the_bit(step, tmp_path, noi
     assert equal(content(whole), content(parts))
     assert {path.name for path in parts.iterdir()} == RESULTS
     for a, b in zip(read_rows(whole), read_rows(parts), strict=True):
-        assert {**a, "seconds": 0, "images_per_second": 0} == {**b, "seconds": 0, "images_per_second": 0}
+        assert {**a, "seconds": 0, "examples_per_second": 0} == {**b, "seconds": 0, "examples_per_second": 0}
     a, b = (json.loads((out / "summary.json").read_text()) for out in (whole, parts))
     assert a["test_accuracy"] == b["test_accuracy"] and a["test_loss"] == b["test_loss"]
 
@@ -705,7 +705,7 @@ def test_resume_of_a_checkpoint_of_something_else(tree, tmp_path, capsys):
     [
         ("sums", {}),
         ("sums", 1),
-        ("sums", {"images": 0, "seconds": 0.0, "loss": "x"}),
+        ("sums", {"examples": 0, "seconds": 0.0, "loss": "x"}),
         ("history", [1]),
         ("history", [{}]),
         ("history", 1),
@@ -733,7 +733,7 @@ def test_resume_of_a_checkpoint_whose_parts_contradict_each_other(step, rows, im
     saved["optimizer"]["step"][...] = step
     row = saved["history"][0]
     saved["history"] = [{**row, "epoch": i + 1, "step": 5 * (i + 1)} for i in range(rows)]
-    saved["sums"]["images"] = images
+    saved["sums"]["examples"] = images
     save(path, saved)
     before = path.read_bytes()
     assert f"{path}: step {step}, " in refused(capsys, train_cifar.main(["--resume", str(tmp_path)]))

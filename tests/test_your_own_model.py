@@ -67,10 +67,10 @@ def test_it_is_interrupted_and_resumed_to_the_bit(script, monkeypatch, capsys):
     assert run(*OPTIONS, "--out", "whole") == 0
     note = Run.note
 
-    def signal_and_note(run, images, **means):
+    def signal_and_note(run, examples, **means):
         if run.now.step == 7:
             signal.raise_signal(signal.SIGTERM)
-        note(run, images, **means)
+        note(run, examples, **means)
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "note", signal_and_note)

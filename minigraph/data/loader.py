@@ -129,7 +129,7 @@ class Loader:
         n, rest = divmod(len(self.images), self.batch_size)
         return n if self.drop_last or not rest else n + 1
 
-    def images_in(self, steps: int) -> int:
+    def examples_in(self, steps: int) -> int:
         """How many images the first `steps` batches hold, epoch after epoch."""
         epochs, rest = divmod(steps, len(self))
         an_epoch = min(len(self) * self.batch_size, len(self.images))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..blame import describe
 from ..tensor import Tensor
 from .dot import Dot
+from .measure import measure
 from .trace import Graph, trace
 from .view import view as view_of
 
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 _INSTALL = "install Graphviz (apt install graphviz, brew install graphviz, or conda install graphviz)"
 _CROWDED = 500  # boxes above which a picture is hard to read, and `draw` says what to do
 _PARAMETERS = ("beside", "label", "hidden")
-_SHOWN = ("shape", "flops", "saved", "line")
+_SHOWN = ("shape", "flops", "saved", "line", "time", "values", "gradient")
+_ON_EDGES = ("shape", "values", "gradient")
+_MEASURED = {"time", "values", "gradient"}
+_RUNS = 3  # of which the median of the times is shown; the first run is slower
 _DIRECTIONS = ("forward", "backward", "both")
 
 
@@ -42,6 +46,7 @@ def draw(
     fold: bool | None = None,
     parameters: str = "beside",
     show: Sequence[str] = ("shape",),
+    edges: Sequence[str] = (),
 ) -> graphviz.Digraph:
     """The graph behind a Tensor, or of a function on `inputs`, as a `graphviz.Digraph` (a notebook shows it as it is).
 
@@ -57,7 +62,8 @@ def draw(
             default that is an argument called `state`, as models have it. They are drawn under their paths as well.
         view: "forward" draws the operations. "backward" draws the way of the gradient from the results to the
             parameters: the rules of the operations, numbered in the order in which the backward pass runs them, with
-            the bytes that each sets free. "both" draws each rule beside its operation.
+            the bytes that each sets free of those that the graph still holds. "both" draws each rule beside its
+            operation.
         depth: draw each group of this depth, from 1, as one box with its parameters, operations and memory. None draws
             every operation, and a frame around each group.
         fold: draw a run of equal boxes once, with a frame that says how often. None does so where groups are collapsed
@@ -65,7 +71,17 @@ def draw(
         parameters: "beside" the operation that uses them, in its "label", or "hidden". So are state and constants.
         show: what to say of an operation beside its name: "shape" (with the dtype), "flops" (by definition, of the
             forward), "saved" (bytes kept for the backward pass), "line" (of the source). A collapsed group has all but
-            the line.
+            the line. Three more are measured, as `graph.measure.measure` does it: "time" (of the operation, and of its
+            rule), "values" (mean, standard deviation, range and share of zeros of the result), and "gradient" (the root
+            mean square of the gradient that arrives).
+        edges: what to write on the edges: "shape" and "values" of the result that goes along, and the "gradient" that
+            comes back. Arrays that stand beside an operation have it in their own boxes.
+
+    With "gradient" the colours of operations and parameters tell the root mean square on a logarithmic scale, from
+    blue, where gradients vanish, to orange, where they explode. With "time" and no "gradient" they tell the share of
+    the time of all that is drawn. A legend says which colour is which number. What is not finite is red. A collapsed
+    group has the time of all that it holds, and the lowest and the highest gradient, with a colour for each; so have
+    the boxes of a run that is folded.
 
     Groups are the scopes of `mg.scope`, or else follow from the paths of the parameters; `graph.trace.trace` says how.
     A Tensor's graph was recorded before anybody looked, so the scopes and calls of a function are seen only where the
@@ -79,8 +95,9 @@ def draw(
     Raises:
         TypeError: the target is no Tensor and no function, or the inputs do not fit the function.
         ValueError: no graph was recorded: the output depends on no traced array. Or the function has no argument with
-            a name that is in `constants`; or view, depth, parameters or show is none of the above.
-        RuntimeError: a backward pass has freed the graph.
+            a name that is in `constants`; or view, depth, parameters, show or edges is none of the above.
+            Or times are to be shown, and the function did not run the same operations each time.
+        RuntimeError: a backward pass has freed the graph. BackwardError: the rule of an operation failed.
         ImportError: the `graphviz` package is missing.
     """
     try:
@@ -94,16 +111,21 @@ def draw(
         raise ValueError(f"draw: view should be one of {', '.join(_DIRECTIONS)}, got {describe(view)}")
     if parameters not in _PARAMETERS:
         raise ValueError(f"draw: parameters should be one of {', '.join(_PARAMETERS)}, got {describe(parameters)}")
-    if isinstance(show, str) or not set(show) <= {*_SHOWN}:
-        raise ValueError(f"draw: show should be a list of some of {', '.join(_SHOWN)}, got {describe(show)}")
-    graph = trace(target, *inputs, names=names, constants=constants, what="draw")
+    for name, given, allowed in (("show", show, _SHOWN), ("edges", edges, _ON_EDGES)):
+        if not isinstance(given, (list, tuple, set)) or not all(isinstance(e, str) and e in allowed for e in given):
+            raise ValueError(f"draw: {name} should be a list of some of {', '.join(allowed)}, got {describe(given)}")
+    if _MEASURED & {*show, *edges}:
+        repeat = _RUNS if "time" in show else 1
+        graph = measure(target, *inputs, names=names, constants=constants, repeat=repeat, what="draw")
+    else:
+        graph = trace(target, *inputs, names=names, constants=constants, what="draw")
     shown = view_of(graph, depth, fold)
     boxes = len(shown.shown())
     if boxes > _CROWDED:
         message = f"draw: the picture has {boxes:,} boxes, which are hard to read{_advice(graph, depth)}"
         warnings.warn(message, stacklevel=2)
     picture = _digraph()("minigraph")
-    Dot(picture, shown, view, parameters, {*show})
+    Dot(picture, shown, view, parameters, {*show}, {*edges})
     return picture
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ..modes import RECORD, mode
 from ..primitive import Primitive, identity
 from ..tape import Node, ancestors
 from ..tensor import Tensor, value
+
+if TYPE_CHECKING:
+    from .measure import Measured
 
 _OPERANDS = ("a", "b")  # the parameters of binary operations, whose names say nothing
 _WINDOW = ("window", "stride", "padding", "dilation")  # pairs, and pairs of pairs, of numbers that are often the same
@@ -63,6 +66,7 @@ class Vertex:
         saved: the bytes that are kept for the backward pass because of this operation alone. They are counted once,
             with the first operation that keeps them. Arrays that come in from outside do not count.
         flops: the floating-point operations of its forward by definition; 0 for what has few.
+        measured: what `measure.measure` has seen of it in a run; None for a graph that is only traced.
     """
 
     index: int
@@ -79,6 +83,7 @@ class Vertex:
     call: tuple[str, int, str, str] | None = None
     saved: int = 0
     flops: int = 0
+    measured: Measured | None = None
 
     @property
     def size(self) -> int:
@@ -142,11 +147,22 @@ def trace(
             a name that is in `constants`.
         RuntimeError: a backward pass has freed the graph.
     """
+    return build(Tracer(), target, inputs, names, constants, what).graph
+
+
+def build(
+    tracer: Tracer,
+    target: Tensor | Callable[..., Any],
+    inputs: tuple[Any, ...],
+    names: dict[str, Any] | None,
+    constants: Sequence[str],
+    what: str,
+) -> Builder:
+    """The builder of the graph that `tracer` has seen; see `trace` for the other arguments and the errors."""
     if names is not None and not isinstance(names, dict):
         raise TypeError(f"{what}: names should be a dict of Tensors and arrays, got {type(names).__name__}")
     if not isinstance(constants, (list, tuple)) or not all(isinstance(name, str) for name in constants):
         raise TypeError(f"{what}: constants should be a list of the names of arguments, got {describe(constants)}")
-    tracer = _Tracer()
     if isinstance(target, Tensor):
         if inputs or tuple(constants) != ("state",):
             extra = "inputs" if inputs else "constants"
@@ -156,13 +172,13 @@ def trace(
         y, traced = _run(target, inputs, constants, tracer, what)
     else:
         raise TypeError(f"{what}: expected a Tensor or a function, got {type(target).__name__}")
-    return _Builder(tracer, y, traced, [*_places(names or {})], constants, what).graph
+    return Builder(tracer, y, traced, [*_places(names or {})], constants, what)
 
 
 # ---------------------------------------------------------------- while the function runs
 
 
-class _Tracer:
+class Tracer:
     """Sees the operations of a function: where each was called, and in whose rule."""
 
     def __init__(self) -> None:
@@ -224,7 +240,7 @@ def _call(f: Callable[..., Any], *args: Any) -> Any:
 
 
 def _run(
-    f: Callable[..., Any], inputs: tuple[Any, ...], constants: Sequence[str], tracer: _Tracer, what: str
+    f: Callable[..., Any], inputs: tuple[Any, ...], constants: Sequence[str], tracer: Tracer, what: str
 ) -> tuple[Any, list[Place]]:
     """The result of `f` on Tensors in place of the floating arrays of `inputs`, and all its inputs by their places."""
     name = getattr(f, "__name__", type(f).__name__)
@@ -256,11 +272,17 @@ def _untraced(leaf: Any) -> Any:
 # ---------------------------------------------------------------- from the tape to vertices
 
 
-class _Builder:
-    """Makes the vertices of the nodes behind `y`."""
+class Builder:
+    """Makes the vertices of the nodes behind `y`.
+
+    Attributes:
+        graph: the vertices. ids: the index of each, by its node, the id of its array, or ("output", i) for a result.
+        nodes: those of the tape that are vertices, inputs first. results: those of the results, in order.
+        arguments: what `arguments` gives for each node of an operation.
+    """
 
     def __init__(
-        self, tracer: _Tracer, y: Any, traced: list[Place], named: list[Place], constants: Sequence[str], what: str
+        self, tracer: Tracer, y: Any, traced: list[Place], named: list[Place], constants: Sequence[str], what: str
     ):
         self.graph = Graph()
         self.tracer = tracer
@@ -273,7 +295,8 @@ class _Builder:
         outputs = [(keys, node) for keys, node in outputs if node.op is not None] or outputs
         if not outputs:
             raise ValueError(f"{what}: no graph was recorded, the output depends on nothing that needs a gradient")
-        self.nodes = ancestors(node for _, node in outputs)
+        self.results = [node for _, node in outputs]
+        self.nodes = ancestors(self.results)
         for node in self.nodes:
             if node.op is not None and node.args is None:
                 raise RuntimeError(
@@ -373,7 +396,7 @@ class _Builder:
 class _Scopes:
     """Gives the vertices of a graph their scopes; see `trace`."""
 
-    def __init__(self, builder: _Builder) -> None:
+    def __init__(self, builder: Builder) -> None:
         self.b, self.vertices = builder, builder.graph.vertices
         self.codes = {
             builder.ids[node]: node.call[0] for node in builder.nodes if node.op is not None and node.call is not None

@@ -11,6 +11,14 @@ from typing import Any
 from .trace import Edge, Graph, Scope, Vertex
 
 _CANDIDATES = 24  # periods that are tried, the most frequent first
+Step = tuple[int, int]  # of a box in a run: the place of its counterpart in the first period, and the number of its own
+
+
+@dataclass(frozen=True)
+class Link(Edge):
+    """An edge between boxes. `source` is a place in `View.boxes`, `carries` are the vertices whose results go along."""
+
+    carries: tuple[Vertex, ...] = ()
 
 
 @dataclass
@@ -18,18 +26,22 @@ class Box:
     """A vertex, or all vertices of a collapsed scope.
 
     Attributes:
-        members: the vertices. inputs: the boxes that it needs, as the places of their entries in `View.boxes`.
+        members: the vertices. inputs: the edges from the boxes that it needs.
         scope: the groups it is drawn in, the outermost first.
     """
 
     members: list[Vertex]
-    inputs: list[Edge] = field(default_factory=list)
+    inputs: list[Link] = field(default_factory=list)
     scope: Scope = ()
     title: str | None = None
 
     @property
     def is_group(self) -> bool:
         return self.title is not None
+
+    @property
+    def operations(self) -> list[Vertex]:
+        return [v for v in self.members if v.kind == "operation"]
 
     @property
     def computes(self) -> bool:
@@ -113,14 +125,15 @@ def _collapse(graph: Graph, depth: int | None) -> list[Box]:
         found = members[key]
         group = isinstance(key, tuple)
         scope = key[1][:-1] if isinstance(key, tuple) else found[0].scope
-        edges: dict[Any, Edge] = {}
+        edges: dict[Any, dict[int, Vertex]] = {}  # what is carried, by all that tells edges apart
         for v in found:
             for e in v.inputs:
                 source = number[keys[e.source]]
                 if source != number[key]:
-                    mark = (source, e.gradient) if group else (source, e.role, len(edges))
-                    edges.setdefault(mark, Edge(source, "" if group else e.role, e.gradient))
-        boxes.append(Box(found, [*edges.values()], scope, key[1][-1] if isinstance(key, tuple) else None))
+                    mark = (source, "", e.gradient, 0) if group else (source, e.role, e.gradient, len(edges))
+                    edges.setdefault(mark, {})[e.source] = graph.vertices[e.source]
+        links = [Link(source, role, grad, (*carried.values(),)) for (source, role, grad, _), carried in edges.items()]
+        boxes.append(Box(found, links, scope, key[1][-1] if isinstance(key, tuple) else None))
     return boxes
 
 
@@ -135,7 +148,11 @@ def _key(v: Vertex, depth: int | None) -> Any:
 
 
 def _runs(boxes: list[Box], places: list[int]) -> list[Run]:
-    """The runs that leave the fewest boxes, found greedily: the longest first, then on both sides of it."""
+    """The runs that leave the fewest boxes, found greedily: the longest first, then on both sides of it.
+
+    What is left is searched again until nothing is found, since boxes may be equal only now: those that use one period
+    after the other of a run that has been found, as a backward pass uses its forward pass.
+    """
     at = {place: i for i, place in enumerate(places)}
     looks = [_look(boxes[i]) for i in places]
     last: dict[Any, int] = {}
@@ -145,20 +162,33 @@ def _runs(boxes: list[Box], places: list[int]) -> list[Run]:
             distances[i - last[look]] += 1
         last[look] = i
     periods = sorted(p for p, _ in distances.most_common(_CANDIDATES))
-    equal = {p: [_equal(i, p, boxes, places, at, looks) for i in range(len(places) - p)] for p in periods}
     found: list[Run] = []
-    open_ranges = [(0, len(places))]
-    while open_ranges:
-        begin, end = open_ranges.pop()
-        best = max(
-            (run for p in periods for run in _stretches(equal[p], p, begin, end, boxes, places)),
-            key=lambda run: (run.period * (run.times - 1), -run.period, -run.start),
-            default=None,
-        )
-        if best is not None:
-            best = _aligned(best, equal[best.period], end, boxes, places, at)
-            found.append(best)
-            open_ranges += [(begin, best.start), (best.start + best.period * best.times, end)]
+    steps: dict[int, Step] = {}
+    left = [(0, len(places))]
+    before = -1
+    while before < len(found):
+        before = len(found)
+        equal = {p: [False] * len(places) for p in periods}
+        for p, (begin, end) in itertools.product(periods, left):
+            for i in range(begin, end - p):
+                equal[p][i] = _equal(i, p, boxes, places, at, looks, steps)
+        open_ranges, left = left, []
+        while open_ranges:
+            begin, end = open_ranges.pop()
+            best = max(
+                (run for p in periods for run in _stretches(equal[p], p, begin, end, boxes, places)),
+                key=lambda run: (run.period * (run.times - 1), -run.period, -run.start),
+                default=None,
+            )
+            if best is None:
+                left.append((begin, end))
+            else:
+                best = _aligned(best, equal[best.period], end, boxes, places, at)
+                found.append(best)
+                open_ranges += [(begin, best.start), (best.start + best.period * best.times, end)]
+        for run in found[before:]:
+            for i in range(run.period * run.times):
+                steps[places[run.start + i]] = (run.start + i % run.period, i // run.period)
     return sorted(found, key=lambda run: run.start)
 
 
@@ -201,8 +231,14 @@ def _look(box: Box) -> Any:
     return tuple(map(of, box.members))
 
 
-def _equal(i: int, period: int, boxes: list[Box], places: list[int], at: dict[int, int], looks: list[Any]) -> bool:
-    """Whether box i and the one a period later are equal, and their inputs too or the very same."""
+def _equal(
+    i: int, period: int, boxes: list[Box], places: list[int], at: dict[int, int], looks: list[Any],
+    steps: dict[int, Step],
+) -> bool:  # fmt: skip
+    """Whether box i and the one a period later are equal, and their inputs too or the very same.
+
+    Two inputs are also equal where they are the same box of a run that has been found, in neighbouring periods.
+    """
     j = i + period
     if looks[i] != looks[j]:
         return False
@@ -214,6 +250,10 @@ def _equal(i: int, period: int, boxes: list[Box], places: list[int], at: dict[in
             return False
         if a.source == b.source:
             continue
+        if a.source in steps and b.source in steps:
+            (one, n), (other, m) = steps[a.source], steps[b.source]
+            if one == other and abs(n - m) == 1:
+                continue
         if a.source in at and b.source in at:
             if at[b.source] - at[a.source] != period:
                 return False

@@ -9,7 +9,7 @@ The pool knows this from the number of references to the block's memory. The poo
 holds another, and so does every view of that array. When the pool's reference is the only one, the block is free, so
 nobody has to return anything. If several free blocks are large enough and not much too large, the pool takes the one
 that was used most recently, because part of it may still be in the cache. Each thread has its own pool and needs no
-lock.
+lock. Blocks that nobody asks for any more go back to the system, and `empty_cache` gives all free ones back at once.
 
 Where an array begins in memory matters too:
 
@@ -27,6 +27,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+import weakref
 from collections.abc import Callable
 from sys import getrefcount
 from typing import Any
@@ -36,10 +37,11 @@ from numpy.typing import DTypeLike
 
 SMALL = 1 << 16  # bytes; the C library recycles smaller arrays well by itself
 SPARE = 2  # a block may be this many times as large as the array that it serves
-IDLE = 10_000  # a block that has not served any of the last IDLE requests is dropped when the next block is made
+IDLE = 10_000  # a block that has served none of the last IDLE requests, of all threads together, is dropped
 LINE, PAGE = 64, 4096  # bytes of a cache line, and of a page of memory
 COLOUR = 17 * LINE  # bytes from one block's offset in its page to the next one's; 17 is odd, so every line has its turn
 _colours = itertools.count(step=COLOUR)
+_requests = itertools.count(1)  # of all threads; next() is atomic
 
 
 class _Memory(np.ndarray):
@@ -66,9 +68,10 @@ class _Pool:
     """The blocks of one thread."""
 
     def __init__(self) -> None:
-        self.requests = 0
         self.blocks: list[_Block] = []
         self.fitting: dict[int, list[_Block]] = {}  # for each size asked for so far, what `fit` gave
+        self.checked = 0  # the number of the request after which idle blocks were last looked for
+        _pools.add(self)
 
     def fit(self, size: int) -> list[_Block]:
         """The blocks, free or not, that may serve a request for `size` bytes."""
@@ -77,7 +80,7 @@ class _Pool:
         self.fitting[size] = [block for block in self.blocks if size <= block.size <= SPARE * size]
         return self.fitting[size]
 
-    def add(self, size: int) -> _Block:
+    def add(self, size: int, now: int) -> _Block:
         """Make a block of `size` bytes, add it to the pool, and drop the blocks that it makes superfluous.
 
         The largest free block that is smaller, but not much smaller, is dropped: the new one serves the same requests.
@@ -87,9 +90,17 @@ class _Pool:
         small = [b for b in self.blocks if b.size < size <= SPARE * b.size and getrefcount(b.memory) == FREE]
         replaced = max(small, key=lambda b: b.size, default=None)
         block = _Block(size)
-        self.blocks = [b for b in self.blocks if b is not replaced and self.requests - b.taken <= IDLE] + [block]
-        self.fitting = {}
+        self.drop(lambda b: b is replaced or now - b.taken > IDLE)
+        self.blocks.append(block)
         return block
+
+    def drop(self, superfluous: Callable[[_Block], bool]) -> None:
+        """Give the superfluous blocks back. Another thread may do so while the pool's own thread takes a block."""
+        self.blocks = [b for b in self.blocks if not superfluous(b)]
+        self.fitting = {}
+
+
+_pools: weakref.WeakSet[_Pool] = weakref.WeakSet()  # of all threads that live
 
 
 class _Local(threading.local):
@@ -106,16 +117,70 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    pool = _local.pool
-    pool.requests += 1
+    pool, now = _local.pool, next(_requests)
     chosen, last = None, 0
     for block in pool.fitting.get(size) or pool.fit(size):
         if block.taken > last and getrefcount(block.memory) == FREE:
             chosen, last = block, block.taken
     if chosen is None:
-        chosen = pool.add(size)
-    chosen.taken = pool.requests
+        chosen = pool.add(size, now)
+    chosen.taken = now
     return np.ndarray(shape, dtype, chosen.memory, chosen.start)
+
+
+def tick() -> None:
+    """Count as a request, and now and then look for idle blocks, of all threads.
+
+    Each backward pass calls it, so that a large step's blocks go back even if the steps after it ask for none.
+    """
+    now, own = next(_requests), _local.pool
+    if now - own.checked > IDLE:
+        own.checked = now
+        for pool in list(_pools):
+            pool.drop(lambda block: now - block.taken > IDLE)
+
+
+def memory_stats() -> dict[str, int]:
+    """The bytes that minigraph keeps to use again, in all threads.
+
+    Returns:
+        "recycled", the blocks for large arrays; "in_use", those of them in which an array lies now; "workspaces", the
+        kernels' own memory for intermediate arrays.
+    """
+    blocks = [block for pool in list(_pools) for block in pool.blocks]
+    return {
+        "recycled": sum(b.size for b in blocks),
+        "in_use": sum(b.size for b in blocks if getrefcount(b.memory) != FREE),
+        "workspaces": sum(space.memory.size for space in list(_spaces)),
+    }
+
+
+def empty_cache() -> None:
+    """Give back to the system what is kept to be used again, in all threads, but for the memory of arrays in use.
+
+    The next step takes longer, since it has to ask the system for its memory.
+    """
+    for pool in list(_pools):
+        pool.drop(lambda block: getrefcount(block.memory) == FREE)
+    for space in list(_spaces):
+        space.renew(0)
+
+
+class _Space:
+    """The workspace of one thread."""
+
+    def __init__(self) -> None:
+        self.renew(0)
+        _spaces.add(self)
+
+    def renew(self, size: int) -> np.ndarray:
+        """New memory of `size` bytes. Everything that was prepared in the old one is forgotten."""
+        self.memory: np.ndarray = np.empty(size, np.uint8)
+        self.kept: dict[Any, Any] = {}
+        return self.memory
+
+
+_spaces: weakref.WeakSet[_Space] = weakref.WeakSet()  # of all threads that live
 
 
 class Workspace(threading.local):
@@ -127,18 +192,18 @@ class Workspace(threading.local):
     """
 
     def __init__(self) -> None:
-        self.memory = np.empty(0, np.uint8)
-        self.kept: dict[Any, Any] = {}
+        self.own = _Space()
 
     def prepared(self, make: Callable[..., Any], *args: Any) -> Any:
         """make(*args), computed once and kept until the memory grows. `make` gets its arrays from `arrays`."""
-        key = (make, *args)
-        if key not in self.kept:
+        key, own = (make, *args), self.own
+        made = own.kept.get(key)
+        if made is None:
             made = make(*args)
-            if len(self.kept) >= 256:
-                self.kept = {}
-            self.kept[key] = made
-        return self.kept[key]
+            if len(own.kept) >= 256:
+                own.kept = {}
+            own.kept[key] = made
+        return made
 
     def arrays(self, dtype: np.dtype, *shapes: tuple[int, ...]) -> list[np.ndarray]:
         """Arrays of these shapes, one behind the other, in the same memory as all arrays handed out before.
@@ -147,11 +212,12 @@ class Workspace(threading.local):
         """
         sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
         starts = [0, *itertools.accumulate(-(-size // PAGE) * PAGE + COLOUR for size in sizes)]
-        if starts[-1] + PAGE > self.memory.size:
-            self.memory, self.kept = np.empty(starts[-1] + PAGE, np.uint8), {}
-        first = -self.memory.__array_interface__["data"][0] % PAGE
+        memory = self.own.memory
+        if starts[-1] + PAGE > memory.size:
+            memory = self.own.renew(starts[-1] + PAGE)
+        first = -memory.__array_interface__["data"][0] % PAGE
         return [
-            np.ndarray(shape, dtype, self.memory, first + start)
+            np.ndarray(shape, dtype, memory, first + start)
             for shape, start in zip(shapes, starts, strict=False)
         ]
 

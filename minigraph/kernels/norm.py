@@ -3,17 +3,16 @@
 Channels are the last axis; all other axes together are the rows. BLAS computes the sums over rows. Everything else is
 done in place, on blocks of rows that stay in the cache from one step to the next. NumPy is slow at broadcasting a
 vector along short rows, so the kernels look at the array as a "wide" one: k rows side by side count as one row, and a
-vector of channels is repeated k times to match.
+vector of channels is repeated k times to match. The rows that are left over, fewer than k, are one wide row more.
 """
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
-from .blas import divisor
 from .memory import empty
 from .precision import widened
 
@@ -24,7 +23,7 @@ SUM_ROWS = 256  # this many rows are summed in the array's own dtype, and their 
 
 def column_sums(x: np.ndarray) -> np.ndarray:
     """The sum over all axes but the last: (..., C) -> (C,)."""
-    return _sums(_wide(x), x.shape[-1]).astype(x.dtype)
+    return _sums(x).astype(x.dtype)
 
 
 def add_channels(y: np.ndarray, bias: np.ndarray) -> None:
@@ -40,15 +39,15 @@ def batch_stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rounding errors by 1 + mean^2 / variance. If that factor is more than 17 in any channel, the variance is computed
     again in a second pass, from d = x - mean, as E[d^2] - E[d]^2: the mean that is subtracted is a rounded one.
     """
-    wide = _wide(x)
-    channels, n = x.shape[-1], x.size // x.shape[-1]
-    mean = _sums(wide, channels) / n
-    var = _sums(wide, channels, wide) / n - mean * mean
+    n = x.size // x.shape[-1]
+    mean = _sums(x) / n
+    var = _sums(x, x) / n - mean * mean
     if not ((mean * mean <= 16 * var) & (var < np.inf)).all():  # with `not` and <=, a NaN goes to the second pass too
-        shift = _repeat(mean.astype(x.dtype), wide.shape[1] // channels)
-        d = np.subtract(wide, shift, out=empty(wide.shape, x.dtype))
-        rest = _sums(d, channels) / n
-        mean, var = mean.astype(x.dtype) + rest, np.maximum(_sums(d, channels, d) / n - rest * rest, 0)
+        d = empty(x.shape, x.dtype)
+        for wide, out in zip(_wide(x), _wide(d), strict=True):
+            np.subtract(wide, _repeat(mean.astype(x.dtype), wide), out=out)
+        rest = _sums(d) / n
+        mean, var = mean.astype(x.dtype) + rest, np.maximum(_sums(d, d) / n - rest * rest, 0)
     dtype = np.result_type(x, np.float32)
     return mean.astype(dtype), var.astype(dtype)
 
@@ -69,14 +68,13 @@ def batch_norm(
     a = inv_std if scale is None else inv_std * scale
     centred, mean = _centred(widened(x), mean, inv_std, own)
     b = -mean * a if bias is None else bias - mean * a
-    wide = _wide(centred)
-    y = empty(wide.shape, wide.dtype)
-    k = wide.shape[1] // len(a)
-    a, b = _repeat(a, k), _repeat(b, k)
-    for block in _blocks(wide):
-        np.multiply(wide[block], a, out=y[block])
-        y[block] += b
-    return y.reshape(x.shape).astype(x.dtype, copy=False)
+    y = empty(x.shape, centred.dtype)
+    for wide, out in zip(_wide(centred), _wide(y), strict=True):
+        wide_a, wide_b = _repeat(a, wide), _repeat(b, wide)
+        for block in _blocks(wide):
+            np.multiply(wide[block], wide_a, out=out[block])
+            out[block] += wide_b
+    return y.astype(x.dtype, copy=False)
 
 
 def batch_norm_grad(
@@ -100,24 +98,24 @@ def batch_norm_grad(
     dtype = g.dtype
     g = widened(g)
     x, mean = _centred(widened(x), mean, inv_std, own=True)
-    wide, wide_g = _wide(x), _wide(g)
-    channels, n = x.shape[-1], x.size // x.shape[-1]
-    g_bias = _sums(wide_g, channels)
-    g_scale = inv_std * (_sums(wide_g, channels, wide) - mean * g_bias)
+    n = x.size // x.shape[-1]
+    g_bias = _sums(g)
+    g_scale = inv_std * (_sums(g, x) - mean * g_bias)
     r = -inv_std * g_scale / n
     s = -g_bias / n - r * mean
     if not need_x:
         return None, g_scale.astype(dtype), g_bias.astype(dtype)
     a = inv_std if scale is None else inv_std * scale
-    a, r, s = (_repeat(v.astype(x.dtype), wide.shape[1] // channels) for v in (a, r, s))
-    gx = empty(wide.shape, x.dtype)
-    for block in _blocks(wide):
-        out = gx[block]
-        np.multiply(wide[block], r, out=out)
-        out += s
-        out += wide_g[block]
-        out *= a
-    return gx.reshape(x.shape).astype(dtype, copy=False), g_scale.astype(dtype), g_bias.astype(dtype)
+    gx = empty(x.shape, x.dtype)
+    for wide, wide_g, wide_gx in zip(_wide(x), _wide(g), _wide(gx), strict=True):
+        wide_a, wide_r, wide_s = (_repeat(v.astype(x.dtype), wide) for v in (a, r, s))
+        for block in _blocks(wide):
+            out = wide_gx[block]
+            np.multiply(wide[block], wide_r, out=out)
+            out += wide_s
+            out += wide_g[block]
+            out *= wide_a
+    return gx.astype(dtype, copy=False), g_scale.astype(dtype), g_bias.astype(dtype)
 
 
 def _centred(x: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +130,7 @@ def _centred(x: np.ndarray, mean: np.ndarray, inv_std: np.ndarray, own: bool) ->
     x = x - mean
     if not own:
         return x, np.zeros_like(mean)
-    rest = _sums(_wide(x), x.shape[-1]) / (x.size // x.shape[-1])
+    rest = _sums(x) / (x.size // x.shape[-1])
     is_rounding = np.abs(rest) <= np.finfo(mean.dtype).eps * np.abs(mean)
     return x, np.where(is_rounding, rest, 0).astype(mean.dtype)
 
@@ -150,34 +148,46 @@ def layer_norm(x: np.ndarray, eps: float) -> np.ndarray:
     return y.astype(x.dtype, copy=False)
 
 
-def _wide(x: np.ndarray) -> np.ndarray:
-    """x (..., C) as wide rows (rows / k, k C); k divides both the number of rows and WIDE // C."""
-    channels = x.shape[-1]
-    k = math.gcd(x.size // channels, max(1, WIDE // channels))
-    return np.ascontiguousarray(x).reshape(-1, k * channels)
+def _wide(x: np.ndarray) -> list[np.ndarray]:
+    """x (..., C) as wide rows (n, k C), and what is left of it as one (1, r C) with r < k; neither where it is empty.
+
+    They are views of x if x is contiguous.
+    """
+    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    k = max(1, WIDE // x.shape[-1])
+    whole = len(rows) // k * k
+    wide = rows[:whole].reshape(-1, k * x.shape[-1]), rows[whole:].reshape(1, -1)
+    return [part for part in wide if part.size]
 
 
-def _repeat(v: np.ndarray, k: int) -> np.ndarray:
-    """k copies of v, one behind the other, in a fifth of the time of np.tile."""
-    out = np.empty((k, len(v)), v.dtype)
+def _repeat(v: np.ndarray, wide: np.ndarray) -> np.ndarray:
+    """Copies of v (C,), one behind the other, to match the wide rows; in a fifth of the time of np.tile."""
+    out = np.empty((wide.shape[1] // len(v), len(v)), v.dtype)
     out[...] = v
     return out.reshape(-1)
 
 
-def _sums(wide: np.ndarray, channels: int, factor: np.ndarray | None = None) -> np.ndarray:
-    """The sum over the rows of a wide array, or of its product with `factor`, entry by entry: (C,) in float64.
+def _sums(x: np.ndarray, factor: np.ndarray | None = None) -> np.ndarray:
+    """The sum over all axes but the last of x (..., C), or of x times `factor`, entry by entry: (C,) in float64.
 
-    At most SUM_ROWS rows at a time are summed in the array's own dtype. BLAS does this several times faster than
+    At most SUM_ROWS wide rows at a time are summed in the array's own dtype. BLAS does this several times faster than
     np.sum(axis=0). With a factor, einsum does it in one pass, without an array for the products.
     """
-    length = divisor(len(wide), SUM_ROWS)
-    a = widened(wide).reshape(-1, length, wide.shape[1])
-    sums: np.ndarray = (
-        np.ones(length, a.dtype) @ a
-        if factor is None
-        else np.einsum("bnc,bnc->bc", a, factor.reshape(a.shape), dtype=a.dtype.newbyteorder("="))
-    )
-    total: np.ndarray = sums.reshape(-1, channels).sum(0, dtype=np.float64)
+    total = np.zeros(x.shape[-1])
+    factors = itertools.repeat(None) if factor is None else _wide(factor)
+    for wide, f in zip(_wide(x), factors, strict=False):
+        whole = len(wide) // SUM_ROWS * SUM_ROWS
+        for begin, end, length in ((0, whole, SUM_ROWS), (whole, len(wide), len(wide) - whole)):
+            if begin < end:
+                a = widened(wide[begin:end]).reshape(-1, length, wide.shape[1])
+                sums: np.ndarray = (
+                    np.ones(length, a.dtype) @ a
+                    if f is None
+                    else np.einsum(
+                        "bnc,bnc->bc", a, f[begin:end].reshape(a.shape), dtype=a.dtype.newbyteorder("=")
+                    )
+                )
+                total += sums.reshape(-1, len(total)).sum(0, dtype=np.float64)
     return total
 
 

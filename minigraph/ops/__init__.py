@@ -3,6 +3,7 @@
 from . import activations, conv, creation, cumulative, differences, elementwise, exponential, indexing, joining, linalg
 from . import loss, norm as normalisation, order, padding, pool, reduce, rounding, shape, statistics, trigonometric
 from . import variance
+from . import attention, conv_nd, decompositions, inverses, least_squares, products, resize, signal
 from .activations import *
 from .conv import *
 from .creation import *
@@ -26,8 +27,18 @@ from .statistics import *
 from .trigonometric import *
 from .variance import *
 
+from .attention import *
+from .conv_nd import *
+from .decompositions import *
+from .inverses import *
+from .least_squares import *
+from .products import *
+from .resize import *
+from .signal import *
+
 _FAMILIES = (
     activations, conv, creation, cumulative, differences, elementwise, exponential, indexing, joining, linalg, loss,
     normalisation, order, padding, pool, reduce, rounding, shape, statistics, trigonometric, variance,
+    attention, conv_nd, decompositions, inverses, least_squares, products, resize, signal,
 )  # fmt: skip
 __all__ = [name for family in _FAMILIES for name in family.__all__]

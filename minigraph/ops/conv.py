@@ -59,16 +59,7 @@ def conv2d(
     geometry = _geometry("conv2d", x, w, stride, padding, dilation, groups)
     size, window = (x.shape[1], x.shape[2]), _extent(w, geometry["dilation"])
     check_fits("conv2d", size, window, geometry["stride"], geometry["padding"])
-    if x.shape[3] != w.shape[2] * groups:
-        raise ValueError(
-            f"conv2d: x has {x.shape[3]} channels on its last axis, w expects {w.shape[2] * groups} "
-            f"(w is HWIO: {tuple(w.shape)}, groups={groups})"
-        )
-    if w.shape[3] % groups:
-        raise ValueError(f"conv2d: {w.shape[3]} filters (w is HWIO: {tuple(w.shape)}) do not divide by groups={groups}")
-    for v in bias:
-        if tuple(v.shape) != tuple(w.shape[3:]):
-            raise ValueError(f"conv2d: b should have shape {w.shape[3:]}, one for each filter, got {tuple(v.shape)}")
+    check_channels("conv2d", x, w, "HWIO", groups, *bias)
     return _conv2d(x, w, *bias, **geometry, algorithm=algorithm)
 
 
@@ -206,14 +197,29 @@ def _extent(w: Any, dilation: Pair) -> Pair:
     return dilation[0] * (w.shape[0] - 1) + 1, dilation[1] * (w.shape[1] - 1) + 1
 
 
+def check_channels(name: str, x: Any, w: Any, layout: str, groups: int, *bias: Any) -> None:
+    """Raise ValueError where the channels of x, w and bias, on their last axes, do not fit; `layout` is that of w."""
+    (needed, filters), shape = w.shape[-2:], tuple(w.shape)
+    if x.shape[-1] != needed * groups:
+        raise ValueError(
+            f"{name}: x has {x.shape[-1]} channels on its last axis, w expects {needed * groups} "
+            f"(w is {layout}: {shape}, groups={groups})"
+        )
+    if filters % groups:
+        raise ValueError(f"{name}: {filters} filters (w is {layout}: {shape}) do not divide by groups={groups}")
+    for v in bias:
+        if tuple(v.shape) != (filters,):
+            raise ValueError(f"{name}: b should have shape {(filters,)}, one for each filter, got {tuple(v.shape)}")
+
+
 def _same_dtype(name: str, x: Any, *weights: Any) -> list[Any]:
     """x and the weights as arrays of one dtype, the widest of theirs. Weights without a dtype, like lists, take x's.
 
     Raises ValueError for an x that is no map, and for weights that are not floating.
     """
     x = as_array(x)
+    check_map(name, x)
     arrays = [x, *(as_array(v) if hasattr(v, "dtype") else np.asarray(v, x.dtype) for v in weights)]
-    check_map(name, arrays[0])
     for what, v in zip("wb", arrays[1:], strict=False):
         if v.dtype.kind != "f":
             raise ValueError(f"{name}: {what} should be floating, got {v.dtype}")

@@ -1,4 +1,4 @@
-"""Products of matrices and tensors."""
+"""The products of matrices and tensors that have rules. NumPy's other ones are made of them, in `products`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from .. import tree
 from ..fit import sum_to
 from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
-from .elementwise import arrays, multiply
+from .elementwise import arrays, as_array
 from .numpy_api import implements
 from .shape import expand_dims, reshape, transpose
 
 __all__ = ["einsum", "matmul"]
 
 
+def operands(a: Any, b: Any) -> tuple[Any, Any]:
+    """a and b as arrays. A list of numbers decides no dtype: it takes that of the other one, if that is floating."""
+    dtypes = [x.dtype for x in (a, b) if hasattr(x, "dtype")]
+    if len(dtypes) == 1 and dtypes[0].kind == "f":
+        a, b = (x if hasattr(x, "dtype") else np.asarray(x, dtypes[0]) for x in (a, b))
+    return as_array(a), as_array(b)
+
+
 def swap(x: Any) -> Any:
     """The last two axes exchanged."""
     return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
-
-
-@implements(np.dot)
-def _dot(a: Any, b: Any) -> Tensor:
-    axes = np.ndim(tree.map(value, a)), np.ndim(tree.map(value, b))
-    if max(axes) > 2:
-        raise TypeError("np.dot on Tensors of more than two axes: use mg.matmul or mg.einsum")
-    return matmul(a, b) if all(axes) else multiply(a, b)
 
 
 @implements(np.matmul, np.linalg.matmul)
@@ -85,13 +84,18 @@ def _(g, _y, a, b):  # dA = G B^T, dB = A^T G
 
 
 @implements(np.einsum)
-def einsum(subscripts: str, *operands: Any) -> Tensor:
+def einsum(subscripts: Any, *operands: Any, optimize: Any = None) -> Tensor:
     """The Einstein sum, as numpy.einsum: repeated subscripts, diagonals, `...` and an implied result included.
 
-    Raises ValueError for subscripts that do not fit the operands.
+    Args:
+        subscripts, operands: as einsum("ij,j->i", a, x), or with lists of axes, as einsum(a, [0, 1], x, [1], [0]).
+        optimize: the order in which several operands are multiplied, as numpy.einsum takes it; by default NumPy looks
+            for a good one. It is the order of the forward: gradients always have the one that NumPy finds for them.
+
+    Raises ValueError for subscripts that do not fit the operands, TypeError where there are none.
     """
     if not isinstance(subscripts, str):
-        raise TypeError(f"einsum: expected subscripts as a string first, got {type(subscripts).__name__}")
+        subscripts, operands = _spelled(subscripts, *operands)
     text = subscripts.replace(" ", "")
     inputs, arrow, output = text.partition("->")
     terms = inputs.split(",")
@@ -119,20 +123,40 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     known = set("".join(terms))
     if len(set(output)) != len(output) or not set(output) <= known:
         raise ValueError(f"einsum: the result {output!r} of {subscripts!r} repeats a subscript or has a new one")
-    return _einsum(f"{','.join(terms)}->{output}", *operands)
+    options = {} if optimize is None else {"optimize": optimize}
+    return _einsum(f"{','.join(terms)}->{output}", *operands, **options)
+
+
+def _spelled(*given: Any) -> tuple[str, tuple[Any, ...]]:
+    """The subscripts as a string, and the operands, of a call with lists of axes."""
+    lists = [*given[1::2], *(given[-1:] if len(given) % 2 else [])]
+    if len(given) < 2 or not all(isinstance(axes, (list, tuple)) for axes in lists):
+        raise TypeError(
+            f"einsum: expected subscripts as a string first, or operands and lists of axes in turn, got "
+            f"{', '.join(type(a).__name__ for a in given)}"
+        )
+    axes = {i for of in lists for i in of if i is not Ellipsis}
+    if not all(isinstance(i, (int, np.integer)) and 0 <= i < len(_LETTERS) for i in axes):
+        raise ValueError(f"einsum: axes are ints from 0 to {len(_LETTERS) - 1} or ..., got {lists}")
+    letters = sorted(_LETTERS)  # an implied result is in the order of the axes
+    terms = ["".join("..." if i is Ellipsis else letters[i] for i in of) for of in lists]
+    operands = given[: len(given) - len(given) % 2 : 2]
+    subscripts = ",".join(terms[: len(operands)])
+    return (f"{subscripts}->{terms[-1]}" if len(given) % 2 else subscripts), operands
 
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @primitive
-def _einsum(subscripts: str, *operands: Any):
+def _einsum(subscripts: str, *operands: Any, optimize: Any = None):
     arrays = [np.asarray(x) for x in operands]
-    y = np.einsum(subscripts, *map(widened, arrays), optimize=len(operands) > 1)
+    optimize = len(operands) > 1 if optimize is None else optimize
+    y = np.einsum(subscripts, *map(widened, arrays), optimize=optimize)
     return y.astype(np.float16) if np.result_type(*arrays) == np.float16 else y
 
 
-def _why_not_summed(subscripts: str, *operands: Any) -> str | None:
+def _why_not_summed(subscripts: str, *operands: Any, optimize: Any = None) -> str | None:
     longest: dict[str, tuple[int, int]] = {}  # of each subscript, with the operand
     for i, (term, x) in enumerate(zip(subscripts.partition("->")[0].split(","), operands, strict=True)):
         for c, n in zip(term, np.shape(x), strict=True):
@@ -148,7 +172,7 @@ _einsum.why = _why_not_summed
 
 
 @_einsum.vjp
-def _(g, _y, subscripts, *operands):
+def _(g, _y, subscripts, *operands, optimize=None):
     # y[out] = sum of prod_i x_i[term_i] is linear in each x_i. Its gradient at term_i is the sum of g[out] times the
     # other factors, over all subscripts that x_i does not have.
     inputs, output = subscripts.split("->")

@@ -17,9 +17,10 @@ from .elementwise import as_array, astype
 from .exponential import sqrt
 from .reduce import mean as mean_of
 from .reduce import sum as sum_of
+from .shape import reshape, transpose
 from .variance import var as var_of
 
-__all__ = ["batch_norm", "dropout", "layer_norm"]
+__all__ = ["batch_norm", "dropout", "group_norm", "layer_norm", "rms_norm"]
 
 
 def batch_norm(
@@ -138,6 +139,35 @@ def _(g, y, x, *, eps=1e-5):  # (g - mean(g) - y mean(g y)) / std
     y = widened(y)
     inv_std = 1 / sqrt(var_of(widened(x), -1, keepdims=True) + eps)
     return inv_std * (g - mean_of(g, -1, keepdims=True) - y * mean_of(g * y, -1, keepdims=True))
+
+
+def group_norm(x: Any, groups: int, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> Tensor:
+    """Group normalisation (Wu & He 2018): each example's groups of channels are normalised, x (N, ..., C).
+
+    The channels are cut into `groups` groups. Each is normalised over its channels and all axes but the first, as
+    `layer_norm` does, of which this is a composition. scale and bias are (C,), or None for 1 and 0. Raises ValueError
+    for a shape that does not fit, or groups that do not divide C.
+    """
+    channels = _channels("group_norm", x, (("scale", scale), ("bias", bias)))
+    if not isinstance(groups, (int, np.integer)) or groups < 1 or channels % groups:
+        raise ValueError(f"group_norm: {channels} channels do not divide by groups={groups}")
+    if x.ndim < 2 or 0 in x.shape[1:]:
+        raise ValueError(f"group_norm: x should be (N, ..., C), with no other axis of length 0, got {x.shape}")
+    n, places, each = x.shape[0], math.prod(x.shape[1:-1]), channels // groups
+    apart = transpose(reshape(x, (n, places, groups, each)), (0, 2, 1, 3))
+    h = reshape(_layer_norm(reshape(apart, (n, groups, places * each)), eps=eps), apart.shape)
+    return _affine(reshape(transpose(h, (0, 2, 1, 3)), x.shape), scale, bias)
+
+
+def rms_norm(x: Any, scale: Any = None, *, eps: float = 1e-5) -> Tensor:
+    """RMS normalisation (Zhang & Sennrich 2019) over the last axis: scale x / sqrt(mean(x^2) + eps), x (..., C).
+
+    scale is (C,), or None for 1. It is a composition. Raises ValueError for a shape that does not fit.
+    """
+    _channels("rms_norm", x, (("scale", scale),))
+    wide = widened(x)
+    y = wide * (mean_of(wide * wide, -1, keepdims=True) + eps) ** -0.5
+    return _affine(y if wide is x else astype(y, x.dtype), scale, None)
 
 
 def _affine(h: Any, scale: Any, bias: Any) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..kernels import pool as kernel
-from ..kernels.window import NO_PADDING
+from ..kernels.window import NO_PADDING, Pair
 from ..modes import records
 from ..primitive import primitive
 from ..tensor import Tensor
@@ -14,7 +16,9 @@ from .window import PaddingLike, PairLike, check_fits, check_map, padding_pairs,
 __all__ = ["avg_pool", "max_pool"]
 
 
-def max_pool(x: Any, window: PairLike, *, stride: PairLike | None = None, padding: PaddingLike = 0) -> Tensor:
+def max_pool(
+    x: Any, window: PairLike, *, stride: PairLike | None = None, padding: PaddingLike = 0, ceil_mode: bool = False
+) -> Tensor:
     """The largest value in each window: x (N, H, W, C) -> (N, H', W', C).
 
     H' = floor((H + pads - window) / stride) + 1, and W' likewise. If several entries of a window have the largest
@@ -24,12 +28,14 @@ def max_pool(x: Any, window: PairLike, *, stride: PairLike | None = None, paddin
     Args:
         window, stride: an int or a pair (vertical, horizontal). The stride is the window's size if it is not given.
         padding: as `conv2d` takes it, smaller than the window. Padding never is the maximum.
+        ceil_mode: H' is rounded up, so that the rest of the map at the bottom and at the right has windows too, of what
+            is left of it. No window begins beyond the map.
 
     Raises:
         ValueError: x is not floating, has not the axes (N, H, W, C) or has no pixels; the window is larger than the
             padded map; or padding is as large as the window, so that a window could hold nothing else.
     """
-    return _max_pool(x, **_geometry("max_pool", x, window, stride, padding), indexed=records(x))
+    return _max_pool(x, **_geometry("max_pool", x, window, stride, padding, ceil_mode), indexed=records(x))
 
 
 @primitive
@@ -64,13 +70,38 @@ def _(g, _y, _t, *, index, **geometry):
     return _max_pool_scatter(g, index=index, size=_t.shape[1:3], **geometry)
 
 
-def avg_pool(x: Any, window: PairLike, *, stride: PairLike | None = None, padding: PaddingLike = 0) -> Tensor:
-    """The mean of each window, in which padding counts as zeros: x (N, H, W, C) -> (N, H', W', C).
+def avg_pool(
+    x: Any,
+    window: PairLike,
+    *,
+    stride: PairLike | None = None,
+    padding: PaddingLike = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window: x (N, H, W, C) -> (N, H', W', C).
 
-    The arguments and errors are those of `max_pool`. With a window of the size of the map this is global average
+    The other arguments and errors are those of `max_pool`. With a window of the size of the map this is global average
     pooling.
+
+    Args:
+        count_include_pad: padding counts as zeros. If it is false, the mean is that of the pixels of the map. What
+            `ceil_mode` adds to the last windows never counts.
     """
-    return _avg_pool(x, **_geometry("avg_pool", x, window, stride, padding))
+    geometry = _geometry("avg_pool", x, window, stride, padding, ceil_mode)
+    y = _avg_pool(x, **geometry)
+    size = (x.shape[1], x.shape[2])
+    given = padding_pairs("avg_pool", padding, size, geometry["window"], geometry["stride"])
+    if given == geometry["padding"] and (count_include_pad or given == NO_PADDING):
+        return y
+    counted = np.zeros((1, *(n + sum(p) for n, p in zip(size, geometry["padding"], strict=True)), 1))
+    (top, _), (left, _) = geometry["padding"]
+    if count_include_pad:
+        counted[:, : size[0] + sum(given[0]), : size[1] + sum(given[1])] = 1
+    else:
+        counted[:, top : top + size[0], left : left + size[1]] = 1
+    share = kernel.avg_pool(counted, geometry["window"], geometry["stride"], NO_PADDING)
+    return y * (1 / share).astype(x.dtype)
 
 
 @primitive
@@ -94,7 +125,7 @@ def _(t, _y, _g, *, size, **geometry):
     return _avg_pool(t, **geometry)
 
 
-def _geometry(name: str, x: Any, window: Any, stride: Any, padding: Any) -> dict[str, Any]:
+def _geometry(name: str, x: Any, window: Any, stride: Any, padding: Any, ceil_mode: bool) -> dict[str, Any]:
     """The options of pooling as its kernels take them, checked."""
     check_map(name, x)
     window = pair(name, "window", window)
@@ -106,4 +137,16 @@ def _geometry(name: str, x: Any, window: Any, stride: Any, padding: Any) -> dict
     check_fits(name, size, window, stride, padding)
     if any(max(p) >= k for p, k in zip(padding, window, strict=True)):
         raise ValueError(f"{name}: padding {padding} should be smaller than the window {window}")
+    if ceil_mode:
+        down, across = (_rounded_up(*axis) for axis in zip(size, window, stride, padding, strict=True))
+        padding = down, across
     return {"window": window, "stride": stride, "padding": padding}
+
+
+def _rounded_up(n: int, window: int, stride: int, padding: Pair) -> Pair:
+    """The padding of an axis that makes room for a last window of the rest of the map, if there is a rest."""
+    before, after = padding
+    last = -(-(n + before + after - window) // stride) * stride  # where the last window begins, with the padding before
+    if last >= n + before:  # beyond the map
+        last -= stride
+    return before, max(after, last + window - n - before)

@@ -218,33 +218,35 @@ def _(g, y, x, axis=None, keepdims=False):  # e^x / sum e^x
     return spread(g, x.shape, axis) * exp(x - spread(y, x.shape, axis))
 
 
-def norm(x: ArrayLike, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def norm(x: Any, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The vector norm over `axis` (all entries by default).
 
     Args:
-        ord: None or 2 for the Euclidean norm (of a matrix: Frobenius), 1 for the sum of |x|, inf for the largest |x|.
+        ord: None or 2 for the Euclidean norm (of a matrix: Frobenius), 1 for the sum of |x|, inf and -inf for the
+            largest and the smallest |x|, 0 for the number of entries that are not 0, another p for
+            (sum of |x|^p)^(1/p).
 
     Where the Euclidean norm is 0, its derivative is taken as 0, the smallest subgradient. Second derivatives there are
-    0 too, also those of norm(x) ** 2, whose Hessian in truth is 2 I: write sum(x * x) for it. The other norms follow
-    `abs` and `max`. Raises ValueError for another ord, also for a Tensor, by which the norm is not differentiated.
+    0 too, also those of norm(x) ** 2, whose Hessian in truth is 2 I: write sum(x * x) for it. So it is with the norms
+    of other p; those of 1 and inf follow `abs`, `max` and `min`. Raises ValueError for an ord that is no number, also
+    for a Tensor, by which the norm is not differentiated.
     """
     if isinstance(ord, Tensor):
-        raise ValueError("norm: expected ord None, 1, 2 or inf, got a Tensor, by which norm is not differentiated")
+        raise ValueError("norm: expected ord None or a number, got a Tensor, by which norm is not differentiated")
+    if ord is not None and not isinstance(ord, (int, float, np.integer, np.floating)):
+        raise ValueError(f"norm: expected ord None or a number, got {ord!r}; matrix_norm has those of matrices")
     if ord in (None, 2):
         return _norm(x, axis, keepdims)
     if ord == 1:
         return sum(absolute(x), axis, keepdims)
-    if ord == np.inf:
-        return max(absolute(x), axis, keepdims)
-    raise ValueError(f"norm: expected ord None, 1, 2 or inf, got {ord}")
-
-
-@implements(np.linalg.norm)
-def _numpy_norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
-    axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
-    if ord is not None and (len(axes) != 1 or ord not in (1, 2, np.inf)):
-        raise TypeError(f"np.linalg.norm(ord={ord!r}) over {len(axes)} axes is not defined on Tensors; see mg.norm")
-    return norm(x, ord, axis, keepdims)
+    if np.isinf(ord):
+        return (max if ord > 0 else min)(absolute(x), axis, keepdims)
+    x = as_array(x)
+    if ord == 0:
+        return sum((value(x) != 0) + x * 0, axis, keepdims)
+    total = sum(absolute(x) ** ord, axis, keepdims)
+    zero = value(total) == 0
+    return choose(zero, 0, choose(zero, 1, total) ** (1 / ord))
 
 
 @primitive

@@ -9,7 +9,7 @@ from .classifier import Classifier
 from .errors import Stop, need
 from .interruption import Interrupted
 from .launch import launch, saved_config
-from .recipe import Recipe, presets, work
+from .recipe import ImageRecipe, Recipe, presets, work
 from .run import Run
 from .scoring import accuracy, confusion, predict, score
 from .settings import Settings, setting
@@ -18,6 +18,7 @@ from .use import classify, compare, evaluate
 __all__ = [
     "Checkpoint",
     "Classifier",
+    "ImageRecipe",
     "Interrupted",
     "Recipe",
     "Run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 def no_sums() -> dict[str, Any]:
     """The sums at the start of an epoch."""
-    return {"images": 0, "seconds": 0.0}
+    return {"examples": 0, "seconds": 0.0}
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Checkpoint:
         config: the settings of the run, as a dict of plain values.
         params, state: the model's.
         optimizer: the state of an optimizer of `minigraph.optim`; its entry "step" counts the steps taken.
-        sums: the epoch so far: the number of images, the seconds, and for each noted mean its sum over the images.
+        sums: the epoch so far: the number of examples, the seconds, and for each noted mean its sum over them.
         history: one row an epoch, as in metrics.jsonl.
         facts: what else each result of the run should say, for instance the name of the data set.
         model: what one has to know to use the parameters, as a dict of plain values: the model's name, the names of the
@@ -124,7 +125,7 @@ class Checkpoint:
             and self.average["weights"].keys() == {"params", "state"}
         ):
             return "average is no average of params and state"
-        if not _has_numbers(self.sums, images=int, seconds=float):
+        if not _has_numbers(self.sums, examples=int, seconds=float):
             return "sums are not numbers"
         if not isinstance(self.history, list):
             return "history is not a list"
@@ -151,15 +152,27 @@ def _has_numbers(row: Any, **types: type) -> bool:
     )
 
 
-def warm_start(run: str | Path, params: Tree, state: Tree) -> tuple[Tree, Tree]:
+def to_use(run: str | os.PathLike[str]) -> Path:
+    """The file of the checkpoint whose weights are to be used.
+
+    `run` is such a file, or the directory of a run. There it is the last checkpoint, or the best one where the run was
+    to keep that (`--keep best`). Raises CheckpointError where the last one cannot be read.
+    """
+    path = Path(os.path.expanduser(run))
+    if not path.is_dir():
+        return path
+    last, best = path / CHECKPOINT, path / BEST
+    return best if best.exists() and Checkpoint.load(last).config.get("keep") == "best" else last
+
+
+def warm_start(run: str | os.PathLike[str], params: Tree, state: Tree) -> tuple[Tree, Tree]:
     """`params` and `state` with the arrays of another run, wherever it has one of the same path, shape and dtype.
 
     Arrays that the other run has in no such form keep the values that they have here, for instance a head for other
-    classes. Their paths are printed. `run` is a directory or the file of a checkpoint. Raises CheckpointError if there
-    is no checkpoint, or if no array of it fits.
+    classes. Their paths are printed. `run` is a directory or the file of a checkpoint, as `to_use` takes it. Raises
+    CheckpointError if there is no checkpoint, or if no array of it fits.
     """
-    path = Path(run)
-    path = path / CHECKPOINT if path.is_dir() else path
+    path = to_use(run)
     saved = dict(tree.items(Checkpoint.load(path).weights))
     kept, new = [], []
     for place, leaf in tree.items((params, state)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from .scoring import confusion as count_confusion
 
 PARTS = {"train": ("#8794a3", "train (mean over the epoch)"), "val": ("#1f6fb4", "validation")}
 
+LINES = ("--", ":", "-.")
+
 
 def curves(
     path: Path,
@@ -21,6 +24,7 @@ def curves(
     *,
     title: str,
     test: Mapping[str, float] | None = None,
+    beside: Mapping[str, float] | None = None,
     notice: str = "",
 ) -> None:
     """Loss and, where they were noted, accuracy and learning rate of every epoch, as the PNG `path`.
@@ -28,10 +32,11 @@ def curves(
     Args:
         path: the file.
         history: rows of a run, at least one: epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr. What is
-            missing or None in the first row is not drawn. Those of training are means over the epoch, on augmented
-            images.
+            missing or None in the first row is not drawn. Those of training are means over the epoch, on data that may
+            be augmented.
         title: above the picture.
         test: loss and accuracy of the test, drawn as stars at the last epoch.
+        beside: validation losses of other models by their names, drawn as lines to compare with.
         notice: in small red print below the picture.
     """
     epochs = [row["epoch"] for row in history]
@@ -51,7 +56,10 @@ def curves(
                 axes.plot(epochs, [row[name] for row in history], "o-", color=color, markersize=4, label=label)
         if test is not None:
             axes.plot(epochs[-1], test[panel], "*", color="#d9480f", markersize=12, label="test", clip_on=False)
-        if panel == quantities[-1]:
+        others = beside or {} if panel == "loss" else {}
+        for (name, loss), style in zip(others.items(), itertools.cycle(LINES), strict=False):
+            axes.axhline(loss, color="#5f6b7a", linewidth=1, linestyle=style, label=name)
+        if others or panel == quantities[-1]:
             axes.legend(frameon=False)
     save_figure(path, fig)
 

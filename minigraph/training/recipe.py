@@ -1,4 +1,4 @@
-"""How images are learnt: the optimizer, its schedule, the average of its weights, the augmentation, as settings."""
+"""How a model is trained, as settings: optimizer and schedule; for images also augmentation and averaged weights."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..tensor import Tensor
 from ..tree import Tree
 from .checkpoint import Checkpoint
 from .errors import Stop
+from .run import Batches
 from .settings import Settings, option, setting
 
 S = TypeVar("S", bound=Settings)
@@ -25,14 +26,52 @@ WHITEN, WHITEN_EPOCHS = "whiten.*", 3  # a first layer that whitens, and how lon
 
 @dataclass(frozen=True, repr=False)
 class Recipe(Settings):
-    """The settings of a training on images; what they make are the methods below.
+    """The settings of any training, with AdamW; what they make are the methods below.
 
-        recipe = Recipe(epochs=9.0, resolution="24,24,28,32")
+        recipe = Recipe(epochs=3.0, lr=1e-3)
+        opt = recipe.make_optimizer(params, loader)
+
+    Learning rates belong to the mean loss of a batch. `batches`, in the methods, is the loader of the training.
+    """
+
+    epochs: float = setting(10.0, "passes over the training data, the last perhaps in part", above=0, below=10**6)
+    batch_size: int = setting(32, "examples in a step", at_least=1)
+    lr: float = setting(1e-3, "the highest learning rate", above=0)
+    schedule: str = setting("cosine", "the line along which the rate falls to 0", choices=("cosine", "linear"))
+    warmup: float | None = setting(None, "epochs in which it rises linearly before", shown="a tenth of all", at_least=0)
+    weight_decay: float = setting(0.01, "a step takes off this share of the weights, times its rate", at_least=0)
+    seed: int = setting(0, "seeds all random numbers", at_least=0, below=2**63)
+
+    def steps(self, batches: Batches) -> int:
+        """The number of steps of the whole training."""
+        return math.ceil(self.epochs * len(batches))
+
+    @property
+    def warmup_epochs(self) -> float:
+        """`warmup`, also where that is left open."""
+        return self.epochs / 10 if self.warmup is None else self.warmup
+
+    def rate(self, peak: float, batches: Batches) -> optim.Schedule:
+        """The schedule that rises to `peak` and falls to 0."""
+        steps = self.steps(batches)
+        rise = min(round(min(self.warmup_epochs, self.epochs) * len(batches)), steps - 1)
+        return {"cosine": optim.cosine, "linear": optim.linear}[self.schedule](peak, steps, warmup=rise)
+
+    def make_optimizer(self, params: Tree, batches: Batches) -> optim.Optimizer:
+        """The optimizer for these parameters: AdamW, with the squares of some hundred steps; a run may have few."""
+        return optim.AdamW(self.rate(self.lr, batches), (0.9, 0.99), weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, repr=False)
+class ImageRecipe(Recipe):
+    """The settings of a training on images, with SGD or Muon.
+
+        recipe = ImageRecipe(epochs=9.0, resolution="24,24,28,32")
         images = recipe.loader(train_images, train_labels)
         opt = recipe.make_optimizer(params, images)
 
     The defaults are those of airbench94_muon (K. Jordan) with changes by hiverge; `docs/results.md` says what each is
-    worth. Learning rates belong to the mean loss of a batch.
+    worth.
     """
 
     epochs: float = setting(8.0, "passes over the training images, the last perhaps in part", above=0, below=10**6)
@@ -42,7 +81,6 @@ class Recipe(Settings):
     lr_bias: float = setting(88.0, "that of biases, beside muon", above=0)
     lr_head: float = setting(1.03, "that of the head, beside muon", above=0)
     schedule: str = setting("linear", "the line along which the rate falls to 0", choices=("cosine", "linear"))
-    warmup: float | None = setting(None, "epochs in which it rises linearly before", shown="a tenth of all", at_least=0)
     momentum: float = setting(0.655, "share of the last step that the next one keeps", at_least=0, below=1)
     weight_decay: float = setting(
         1.6e-3, "sgd: this times the weights is added to the gradients; beside muon: what a step takes off", at_least=0
@@ -57,7 +95,6 @@ class Recipe(Settings):
     contrast: float = setting(0.13, "the most by which its contrast changes, as a share", at_least=0, below=1)
     cutout: int = setting(0, "side of a square that is blanked in each image", at_least=0)
     resolution: str | None = setting(None, "size of the images, epoch by epoch: 24,24,28,32", shown="as they are")
-    seed: int = setting(0, "seeds all random numbers", at_least=0, below=2**63)
 
     def loader(self, images: np.ndarray, labels: np.ndarray) -> data.Loader:
         """The training images, shuffled and augmented."""
@@ -68,37 +105,22 @@ class Recipe(Settings):
             seed=self.seed,
         )  # fmt: skip
 
-    def steps(self, images: data.Loader) -> int:
-        """The number of steps of the whole training."""
-        return math.ceil(self.epochs * len(images))
-
-    @property
-    def warmup_epochs(self) -> float:
-        """`warmup`, also where that is left open."""
-        return self.epochs / 10 if self.warmup is None else self.warmup
-
-    def rate(self, peak: float, images: data.Loader) -> optim.Schedule:
-        """The schedule that rises to `peak` and falls to 0."""
-        steps = self.steps(images)
-        rise = min(round(min(self.warmup_epochs, self.epochs) * len(images)), steps - 1)
-        return {"cosine": optim.cosine, "linear": optim.linear}[self.schedule](peak, steps, warmup=rise)
-
-    def make_optimizer(self, params: Tree, images: data.Loader) -> optim.Optimizer:
+    def make_optimizer(self, params: Tree, batches: Batches) -> optim.Optimizer:
         """The optimizer for these parameters.
 
         Beside Muon, the head is what is called `head` in params, and a first layer `whiten` trains its bias for three
         epochs only.
         """
         if self.optimizer == "sgd":
-            return optim.SGD(self.rate(self.lr, images), self.momentum, weight_decay=self.weight_decay)
+            return optim.SGD(self.rate(self.lr, batches), self.momentum, weight_decay=self.weight_decay)
 
         def sgd(peak: float) -> optim.Optimizer:  # each step takes off weight_decay of the weights, times rate / peak
-            return optim.SGD(self.rate(peak, images), 0.85, nesterov=True, weight_decay=self.weight_decay / peak)
+            return optim.SGD(self.rate(peak, batches), 0.85, nesterov=True, weight_decay=self.weight_decay / peak)
 
         groups: dict[str, optim.Optimizer | None] = {
-            WHITEN: optim.SGD(optim.linear(self.lr_bias, WHITEN_EPOCHS * len(images)), 0.85, nesterov=True),
+            WHITEN: optim.SGD(optim.linear(self.lr_bias, WHITEN_EPOCHS * len(batches)), 0.85, nesterov=True),
             "head*": sgd(self.lr_head),
-            "ndim >= 2": optim.Muon(self.rate(self.lr, images), self.momentum, renormalize=True),
+            "ndim >= 2": optim.Muon(self.rate(self.lr, batches), self.momentum, renormalize=True),
             "*": sgd(self.lr_bias),
         }
         used = {next(p for p in groups if tree.matches(p, path, leaf)) for path, leaf in tree.items(params)}
@@ -137,7 +159,7 @@ def work(images: data.Loader, trained: Checkpoint, cost: Callable[[np.ndarray, i
     """
     total = done = step = 0
     for row in trained.history:
-        seen = images.images_in(row["step"])
+        seen = images.examples_in(row["step"])
         total += (seen - done) * cost(np.zeros((1, *images.shape(row["epoch"] - 1)), np.float32), step)
         done, step = seen, row["step"]
     return total

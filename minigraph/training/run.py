@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from .. import data, tree
+from .. import tree
 from ..serialize import CheckpointError, remove_leftovers
 from .checkpoint import BEST, CHECKPOINT, Checkpoint, no_sums
 from .errors import Stop
@@ -25,6 +25,19 @@ from .interruption import Interruption
 from .settings import Settings, plain
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
+
+
+class Batches(Protocol):
+    """What a run takes its batches from: `data.Loader`, `data.Windows`, or a loader of one's own."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The batches (x, y) of an epoch from number `start` on, the same ones whenever it is asked for them."""
+
+    def examples_in(self, steps: int) -> int:
+        """How many examples the first `steps` batches hold, epoch after epoch; `len(y)` is those of one batch."""
 
 
 class Run:
@@ -136,7 +149,7 @@ class Run:
             raise RuntimeError("Run: start has to be called first")
         return self._now
 
-    def epochs(self, loader: data.Loader, n: float) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
+    def epochs(self, loader: Batches, n: float) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
         """The batches of each epoch that is still to do, of `n` in all. On a terminal there is a progress bar.
 
         A fraction at the end of `n` is a shorter last epoch; there are `ceil(n * len(loader))` steps. Every batch ends
@@ -146,7 +159,7 @@ class Run:
         steps = math.ceil(n * len(loader))
         self._epochs = math.ceil(n)
         self._check_position(loader, steps)
-        if self.now.step == steps and not self.now.sums["images"]:
+        if self.now.step == steps and not self.now.sums["examples"]:
             print(f"{self.directory}: all {n:g} epochs are done already", flush=True)
         self._interruption.waiting = True
         self._open_bar(loader, steps)
@@ -160,8 +173,8 @@ class Run:
             self._close_bar()
         self._interruption.check()  # one that came after the last epoch's end
 
-    def note(self, images: int, **means: Any) -> None:
-        """End a step on so many images; `means` over them (loss=, accuracy=) become means over the epoch.
+    def note(self, examples: int, **means: Any) -> None:
+        """End a step on so many examples; `means` over them (loss=, accuracy=) become means over the epoch.
 
         Raises Stop if one of them or a parameter is not finite; the last good checkpoint stays as it is. Raises
         Interrupted after a signal, once a checkpoint is written.
@@ -170,8 +183,8 @@ class Run:
         values = {name: float(value) for name, value in means.items()}
         self._check_finite(values)
         for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value * images
-        sums["images"] += images
+            sums[name] = sums.get(name, 0.0) + value * examples
+        sums["examples"] += examples
         clock = time.perf_counter()
         sums["seconds"] += clock - self._clock
         self._clock = clock
@@ -179,9 +192,9 @@ class Run:
             self.save()
             self._interruption.check()
         if self._bar is not None:
-            epoch = {name: sums[name] / sums["images"] for name in values}
+            epoch = {name: sums[name] / sums["examples"] for name in values}
             self._bar.set_postfix({name: _format(name, value) for name, value in epoch.items()}, refresh=False)
-            self._bar.update(images)
+            self._bar.update(examples)
 
     def end_epoch(self, *, keep_best: str | None = None, **more: float | None) -> None:
         """End an epoch: its row, with `more` (val_loss=, val_accuracy=), goes to the files and, as a line, to the user.
@@ -192,18 +205,18 @@ class Run:
         Raises Stop, before anything is written, if a value is not finite, and Interrupted as `note`.
         """
         now = self.now
-        if not now.sums["images"]:
-            raise RuntimeError("Run.end_epoch: no images were noted since the last epoch ended")
+        if not now.sums["examples"]:
+            raise RuntimeError("Run.end_epoch: no examples were noted since the last epoch ended")
         sums = dict(now.sums)
-        images, seconds = sums.pop("images"), sums.pop("seconds")
+        examples, seconds = sums.pop("examples"), sums.pop("seconds")
         self._check_finite(more)
         row = {
             "epoch": len(now.history) + 1,
             "step": now.step,
-            **{f"train_{name}": total / images for name, total in sums.items()},
+            **{f"train_{name}": total / examples for name, total in sums.items()},
             **more,
             "seconds": seconds,
-            "images_per_second": images / seconds,
+            "examples_per_second": examples / seconds,
         }
         now.history.append(row)
         now.sums = no_sums()
@@ -269,18 +282,18 @@ class Run:
         with suppress(OSError):
             self.directory.rmdir()
 
-    def _check_position(self, loader: data.Loader, steps: int) -> None:
-        """Raise CheckpointError unless the step lies in the epoch after `history`, at the images that `sums` counts."""
-        done, step, images = len(self.now.history), self.now.step, self.now.sums["images"]
+    def _check_position(self, loader: Batches, steps: int) -> None:
+        """Raise CheckpointError unless the step lies in the epoch after `history`, where `sums` ends."""
+        done, step, examples = len(self.now.history), self.now.step, self.now.sums["examples"]
         first = step - min(done * len(loader), steps)
-        expected = min(first * loader.batch_size, len(loader.images))
-        if step > steps or done > self._epochs or not 0 <= first <= len(loader) or images != expected:
+        expected = loader.examples_in(step) - loader.examples_in(step - first)
+        if step > steps or done > self._epochs or not 0 <= first <= len(loader) or examples != expected:
             raise CheckpointError(
-                f"{self._path(CHECKPOINT)}: step {step}, {images} images into the epoch, does not follow from {done} "
-                f"finished epochs of {len(loader)} steps (of {steps} steps in all)"
+                f"{self._path(CHECKPOINT)}: step {step}, {examples} examples into the epoch, does not follow from "
+                f"{done} finished epochs of {len(loader)} steps (of {steps} steps in all)"
             )
 
-    def _batches(self, loader: data.Loader, epoch: int, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _batches(self, loader: Batches, epoch: int, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches that are left of an epoch of so many steps."""
         sums = self.now.sums
         if self._bar is not None:
@@ -289,22 +302,22 @@ class Run:
         done = self.now.step - epoch * len(loader)
         for x, y in itertools.islice(loader.epoch(epoch, done), steps - done):
             step = self.now.step
-            noted = sums["images"]
+            noted = sums["examples"]
             yield x, y
-            if self.now.step != step + 1 or sums["images"] != noted + len(y):
+            if self.now.step != step + 1 or sums["examples"] != noted + len(y):
                 raise RuntimeError(
-                    f"Run.epochs: a batch of {len(y)} images should end with one step of the optimizer and "
+                    f"Run.epochs: a batch of {len(y)} examples should end with one step of the optimizer and "
                     f"run.note({len(y)}, ...); now.step went from {step} to {self.now.step}, "
-                    f"the images from {noted} to {sums['images']}"
+                    f"the examples from {noted} to {sums['examples']}"
                 )
 
-    def _open_bar(self, loader: data.Loader, steps: int) -> None:
+    def _open_bar(self, loader: Batches, steps: int) -> None:
         """A bar over the whole run, which shows the time that is left of all of it."""
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            images, done = loader.images_in(steps), loader.images_in(self.now.step)
-            self._bar = tqdm(total=images, initial=done, unit=" images", leave=False, dynamic_ncols=True)
+            examples, done = loader.examples_in(steps), loader.examples_in(self.now.step)
+            self._bar = tqdm(total=examples, initial=done, unit=" examples", leave=False, dynamic_ncols=True)
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -340,12 +353,12 @@ def describe(row: dict[str, Any], epochs: int) -> str:
     """A row of the history as one line for the user."""
     groups: dict[str, list[str]] = {"train": [], "val": [], "": []}
     for name, value in row.items():
-        if value is not None and name not in ("epoch", "step", "seconds", "images_per_second"):
+        if value is not None and name not in ("epoch", "step", "seconds", "examples_per_second"):
             group, _, rest = name.partition("_")
             group, rest = (group, rest) if group in groups and rest else ("", name)
             groups[group].append(f"{rest} {_format(name, value)}")
     parts = [" ".join([group, *texts]).strip() for group, texts in groups.items() if texts]
-    return "   ".join([f"epoch {row['epoch']:2}/{epochs}", *parts, f"{row['images_per_second']:.0f} images/s"])
+    return "   ".join([f"epoch {row['epoch']:2}/{epochs}", *parts, f"{row['examples_per_second']:.0f} examples/s"])
 
 
 def _format(name: str, value: float) -> str:

@@ -2,10 +2,10 @@
 
     @dataclass(frozen=True, repr=False)
     class Config(Settings):
-        epochs: int = setting(10, "passes over the training images", at_least=1)
-        flip: bool = setting(True, "mirror half of the images")
+        epochs: int = setting(10, "passes over the training data", at_least=1)
+        shuffle: bool = setting(True, "in an order of its own in each epoch")
 
-`--epochs 20 --no-flip` on the command line then makes `Config(epochs=20, flip=False)`.
+`--epochs 20 --no-shuffle` on the command line then makes `Config(epochs=20, shuffle=False)`.
 """
 
 from __future__ import annotations

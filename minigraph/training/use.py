@@ -26,7 +26,7 @@ RESULTS = {  # of summary.json: how a result is called, and shown
     "test_accuracy": ("test accuracy", "{:.2%}"),
     "test_accuracy_tta": ("with TTA", "{:.2%}"),
     "train_seconds": ("seconds of training", "{:.0f}"),
-    "images_per_second": ("images a second", "{:.0f}"),
+    "examples_per_second": ("examples a second", "{:.0f}"),
 }
 
 

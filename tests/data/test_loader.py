@@ -364,10 +364,10 @@ def test_float_images_are_told_what_to_become():
 def test_how_many_images_so_many_steps_take():
     images, labels = np.zeros((10, 4, 6, 3), np.uint8), np.zeros(10, int)
     loader = Loader(images, labels, 4)
-    assert [loader.images_in(step) for step in range(8)] == [0, 4, 8, 10, 14, 18, 20, 24]
+    assert [loader.examples_in(step) for step in range(8)] == [0, 4, 8, 10, 14, 18, 20, 24]
     loader = Loader(images, labels, 4, drop_last=True)
-    assert [loader.images_in(step) for step in range(5)] == [0, 4, 8, 12, 16]
-    assert [Loader(images, labels, 40).images_in(step) for step in range(3)] == [0, 10, 20]
+    assert [loader.examples_in(step) for step in range(5)] == [0, 4, 8, 12, 16]
+    assert [Loader(images, labels, 40).examples_in(step) for step in range(3)] == [0, 10, 20]
 
 
 def test_the_shape_of_the_images_of_an_epoch():

@@ -46,7 +46,7 @@ def test_exact_dot_of_a_tiny_graph():
     def f(x):
         return mg.tanh(x) * 2
 
-    faint = '<font point-size="10" color="#66727f">'
+    faint = '<font point-size="10" color="#52606d">'
     straight = "[weight=8]"
     line = f.__code__.co_firstlineno + 1
     tooltip = f'tooltip="test_draw.py, line {line}, in f: return mg.tanh(x) * 2"'

@@ -60,6 +60,35 @@ def test_a_thousand_steps_of_a_recurrence_fold(per_line):
     assert len(view(graph).shown()) < 25 < 5000 < len(view(graph, fold=False).shown())
 
 
+def test_the_backward_pass_of_a_recurrence_folds():
+    def f(p, x):
+        h = np.zeros((2, 4))
+        for t in range(x.shape[1]):
+            h = mg.tanh(x[:, t] @ p["w"] + h @ p["u"])
+        return h.sum()
+
+    graph = trace(mg.grad(f), {"w": np.ones((3, 4)), "u": np.ones((4, 4))}, np.ones((2, 100, 3)))
+    shown = view(graph)
+    forward, backward = shown.runs
+    assert (forward.period, backward.period) == (5, 11) and forward.times == 99 and backward.times >= 97
+    assert {shown.boxes[i].order for i in shown.places[backward.start : backward.start + 11]} == {1}
+    assert len(shown.shown()) < 60
+
+
+def test_what_uses_the_periods_of_a_run_out_of_order_is_not_folded():
+    def f(x):
+        steps = [x]
+        for _ in range(40):
+            steps.append(mg.sin(steps[-1]))
+        y = x
+        for t in np.random.default_rng(0).permutation(40):
+            y = y * steps[t]
+        return y
+
+    (run,) = view(trace(f, np.ones(3)), fold=True).runs
+    assert run.times >= 37 and run.period == 1
+
+
 def test_what_is_not_equal_is_not_folded():
     def f(x):
         for i in range(60):

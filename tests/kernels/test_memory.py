@@ -1,8 +1,11 @@
 """Recycled memory is given again once free, and not before."""
 
+import threading
+
 import numpy as np
 import pytest
 
+import minigraph as mg
 from minigraph.kernels import memory
 
 
@@ -49,6 +52,44 @@ def test_blocks_that_nobody_asks_for_go_back(monkeypatch):
     for size in range(100_000, 500_000, 50_000):  # none of which that block serves
         memory.empty((size,), np.uint8)
     assert 1 << 20 not in [block.size for block in memory._local.pool.blocks]
+
+
+def test_a_large_steps_blocks_go_back_though_later_steps_ask_for_none(monkeypatch):
+    memory.empty((1 << 20,), np.uint8)
+    w = mg.Tensor(np.ones(3), requires_grad=True)
+    monkeypatch.setattr(memory, "IDLE", 5)
+    memory._local.pool.checked = 0
+    for _ in range(10):
+        mg.sum(w * w).backward()
+    assert memory._local.pool.blocks == []
+
+
+def test_what_is_kept_is_told_and_given_back_from_any_thread():
+    before = memory.memory_stats()
+    kept = memory.empty((1 << 20,), np.uint8)
+    kept[:] = 7
+    workspace = memory.Workspace()
+
+    def work():
+        memory.empty((1 << 21,), np.uint8)
+        workspace.prepared(lambda: workspace.arrays(np.dtype(np.uint8), (1 << 19,)))
+        told.wait()
+        emptied.wait()
+
+    told, emptied = threading.Barrier(2), threading.Barrier(2)
+    thread = threading.Thread(target=work)
+    thread.start()
+    told.wait()
+    after = memory.memory_stats()
+    memory.empty_cache()
+    emptied.wait()
+    thread.join()
+    assert after["recycled"] - before["recycled"] == (1 << 20) + (1 << 21)
+    assert after["in_use"] - before["in_use"] == 1 << 20
+    assert after["workspaces"] - before["workspaces"] > 1 << 19
+    least = memory.memory_stats()
+    assert least["recycled"] == least["in_use"] >= 1 << 20 and least["workspaces"] == 0
+    assert (kept == 7).all() and memory.empty((1 << 20,), np.uint8) is not kept
 
 
 def test_sizes_that_grow_do_not_leave_a_block_each():

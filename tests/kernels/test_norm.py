@@ -172,6 +172,22 @@ def test_more_rows_than_a_block(monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
+def test_a_prime_number_of_rows(monkeypatch):
+    monkeypatch.setattr(norm, "SUM_ROWS", 8)
+    x, g = draw_array(0, (2, 10007, 3), np.float32)
+    exact, exact_g = x.astype(np.float64), g.astype(np.float64)
+    mean, var = norm.batch_stats(x)
+    np.testing.assert_allclose(mean, exact.mean(0), atol=1e-6)
+    np.testing.assert_allclose(var, exact.var(0), rtol=1e-6)
+    inv_std = 1 / np.sqrt(exact.var(0))
+    h = (exact - exact.mean(0)) * inv_std
+    np.testing.assert_allclose(norm.batch_norm(x, mean, inv_std.astype(x.dtype), None, None), h, atol=1e-5)
+    gx, g_scale, g_bias = norm.batch_norm_grad(g, x, mean, inv_std.astype(x.dtype), None)
+    np.testing.assert_allclose(g_bias, exact_g.sum(0), rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(g_scale, (exact_g * h).sum(0), rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(gx, inv_std * (exact_g - exact_g.mean(0) - h * (exact_g * h).mean(0)), atol=1e-5)
+
+
 @given(shapes, dtypes, seeds, st.booleans())
 def test_layer_norm(shape, dtype, seed, contiguous):
     x = draw_array(seed, shape, dtype, contiguous, offset=5)

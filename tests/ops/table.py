@@ -244,10 +244,8 @@ def logsumexp(x, axis=None, keepdims=False):
 
 
 def norm(x, ord=None, axis=None, keepdims=False):
-    if ord == 1:
-        return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
-    if ord == np.inf:
-        return np.max(np.abs(x), axis=axis, keepdims=keepdims)
+    if ord not in (None, 2):
+        return np.linalg.norm(x, ord, axis, keepdims)
     return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
 
 
@@ -277,6 +275,7 @@ reduction("logsumexp", logsumexp, normal, empty=NONE_LEFT)
 row(
     "norm", norm, *(case(normal(2, 3, 2), **kw) for kw in AXES), case(normal(4), ord=2),
     case(spaced(2, 3), ord=1, axis=1), case(np.array([[0.5, -2.0], [1.5, 1.0]]), ord=np.inf, axis=0),
+    *(case(spaced(2, 3), ord=p, axis=1) for p in (0, 3, -1, 2.5, -np.inf)),
     empty=NOTHING,
 )  # fmt: skip
 row(
@@ -655,7 +654,8 @@ linear("matmul", np.matmul,
        empty=(case(normal(0, 3), normal(3, 2)), case(normal(2, 0), normal(0, 3)), case(normal(0), normal(0)),
               case(normal(2, 0, 0), normal(0, 3))))  # fmt: skip
 linear(
-    "einsum", np.einsum, case("ij,jk->ik", normal(2, 3), normal(3, 2)), case("ij,jk", normal(2, 3), normal(3, 2)),
+    "einsum", np.einsum, case("ij,jk->ik", normal(2, 3), normal(3, 2)),
+    case("ij,jk->ik", normal(2, 3), normal(3, 2), optimize=False), case("ij,jk", normal(2, 3), normal(3, 2)),
     case("ii->i", normal(3, 3)), case("ii", normal(3, 3)), case("iij->ji", normal(2, 2, 3)),
     case("ij->", normal(2, 3)), case("ji", normal(2, 3)),
     case("i,i,i,i->i", normal(2), normal(2), normal(2), normal(2)),
@@ -664,6 +664,164 @@ linear(
     case("...,...", normal(2, 1), normal(3)), case("ii,i", normal(2, 2), normal(2)),
     empty=(case("ij,jk->ik", normal(2, 0), normal(0, 3)), case("ii->", normal(0, 0))),
 )  # fmt: skip
+
+# ---------------------------------------------------------------- linear algebra: what is made of products
+
+linear(
+    "dot", np.dot, *(case(normal(*a), normal(*b)) for a, b in [
+        ((2, 3), (3, 2)), ((3,), (2, 3, 2)), ((2, 3), (2, 3, 2)), ((), (2,)), ((2, 2, 3), (3,)),
+    ]),
+    empty=(case(normal(2, 0), normal(0, 3)),),
+)  # fmt: skip
+linear("inner", np.inner, case(normal(2, 3), normal(4, 3)), case(normal(3), normal(3)), case(normal(3), normal()),
+       empty=(case(normal(2, 0), normal(3, 0)),))  # fmt: skip
+linear("outer", np.outer, case(normal(2, 2), normal(3)), empty=(case(normal(0), normal(2)),))
+linear(
+    "tensordot", np.tensordot, case(normal(2, 3, 2), normal(3, 2, 2)), case(normal(2, 3), normal(2), 0),
+    case(normal(2, 3), normal(3, 2), (1, 0)), case(normal(2, 3, 2), normal(2, 3), [[1, 0], [-1, 0]]),
+    empty=(case(normal(2, 0), normal(0, 3), 1),),
+)  # fmt: skip
+linear("vdot", np.vdot, case(normal(2, 3), normal(3, 2)), empty=(case(normal(0, 2), normal(2, 0)),))
+linear(
+    "vecdot", lambda a, b, axis=-1: (a * b).sum(axis), case(normal(2, 3), normal(3)),
+    case(normal(3, 2), normal(3, 2), axis=0),
+    empty=(case(normal(0, 2), normal(2)),),
+)  # fmt: skip
+linear("kron", np.kron, case(normal(2, 3), normal(3, 2)), case(normal(2), normal(2, 1, 3)),
+       empty=(case(normal(0, 2), normal(1, 2)),))  # fmt: skip
+linear(
+    "cross", np.cross, case(normal(2, 3), normal(3)), case(normal(3, 2), normal(2, 3), 0, 1, 0),
+    case(normal(3, 2), normal(3, 2), axis=0),
+    empty=(case(normal(0, 3), normal(3)),),
+)  # fmt: skip
+row("matrix_power", np.linalg.matrix_power, *(case(normal(2, 2, 2), n) for n in (0, 1, 2, 5, -2)), order=3,
+    empty=(case(normal(0, 2, 2), 3), case(normal(0, 0), -1)))  # fmt: skip
+row("multi_dot", np.linalg.multi_dot, case([normal(2, 3), normal(3, 1), normal(1, 2)]),
+    case([normal(2), normal(2, 3), normal(3, 1), normal(1)]), empty=(case([normal(0, 3), normal(3, 2)]),),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- linear algebra: inverses and decompositions
+
+
+def near_one(*shape):
+    """Matrices that are not near a singular one."""
+    return Draw(lambda rng: np.eye(*shape[-2:]) * 2 + 0.5 * rng.standard_normal(shape))
+
+
+def definite(*shape):
+    """Symmetric, with the eigenvalues near 1, 2, 3, ..."""
+
+    def drawn(rng):
+        s = 0.1 * rng.standard_normal(shape)
+        return np.diag(np.arange(1.0, shape[-1] + 1)) + s + s.swapaxes(-1, -2)
+
+    return Draw(drawn)
+
+
+def apart(*shape):
+    """Singular values near 1, 2, 3, ..."""
+    ladder = np.eye(*shape[-2:]) * np.arange(1, shape[-1] + 1)
+    return Draw(lambda rng: ladder + 0.1 * rng.standard_normal(shape))
+
+
+def determinant(a):
+    """By Leibniz: the sum over all permutations."""
+    n = a.shape[-1]
+    signs = {p: round(np.linalg.det(np.eye(n)[list(p)])) for p in itertools.permutations(range(n))}
+    return sum(sign * np.prod([a[..., i, j] for i, j in enumerate(p)], axis=0) for p, sign in signs.items())
+
+
+def exponential(a):
+    """By its series."""
+    term, y = np.eye(a.shape[-1]) + 0 * a, np.eye(a.shape[-1]) + 0 * a
+    for n in range(1, 80):
+        term = term @ a / n
+        y = y + term
+    return y
+
+
+def lstsq(a, b, rcond=None):
+    """Without the rank, an int."""
+    x, squares, _, s = np.linalg.lstsq(a, b, rcond)
+    return x, squares, s
+
+
+def lstsq_op(a, b):
+    x, squares, _, s = mg.lstsq(a, b)
+    return x, squares, s
+
+
+row("inv", np.linalg.inv, case(near_one(2, 2, 2)), case(near_one(3, 3)), order=3, empty=(case(normal(0, 0)),))
+row(
+    "solve", np.linalg.solve, case(near_one(3, 3), normal(3)), case(near_one(2, 2, 2), normal(2)),
+    case(near_one(2, 2), normal(2, 2, 3)), case(near_one(2, 1, 2, 2), normal(3, 2, 1)), order=3,
+    empty=(case(normal(0, 0), normal(0, 2)), case(near_one(2, 2), normal(2, 0))),
+)  # fmt: skip
+row("det", determinant, case(near_one(2, 2, 2)), case(normal(3, 3)), order=3, empty=(case(normal(0, 2, 2)),))
+row("slogdet", lambda a: (np.sign(determinant(a)), np.log(np.abs(determinant(a)))), case(near_one(2, 2, 2)),
+    case(normal(3, 3)), order=3, empty=(case(normal(0, 2, 2)),))  # fmt: skip
+row("expm", exponential, case(normal(2, 2, 2)), case(Draw(lambda rng: 4 * rng.standard_normal((2, 2)))),
+    empty=(case(normal(0, 0)), case(normal(0, 2, 2))))  # fmt: skip
+row("cholesky", np.linalg.cholesky, case(definite(2, 2, 2)), case(definite(3, 3)), order=3,
+    empty=(case(normal(0, 0)),))  # fmt: skip
+row("eigh", np.linalg.eigh, case(definite(2, 2, 2)), case(definite(3, 3)), order=3, empty=(case(normal(0, 2, 2)),))
+row("eigvalsh", np.linalg.eigvalsh, case(definite(2, 2, 2)), case(definite(3, 3)), order=3,
+    empty=(case(normal(0, 2, 2)),))  # fmt: skip
+MATRICES = (2, 2, 2), (3, 2), (2, 3), (3, 1)
+row("qr", lambda a, mode="reduced": np.linalg.qr(a, mode), *(case(apart(*s)) for s in MATRICES),
+    case(apart(2, 3), mode="r"), empty=(case(normal(0, 3, 2)), case(normal(2, 0))))  # fmt: skip
+row("svd", np.linalg.svd, *(case(apart(*s), full_matrices=False) for s in MATRICES), case(apart(2, 2)),
+    case(apart(3, 2), compute_uv=False), order=3,
+    empty=(case(normal(0, 3, 2), full_matrices=False), case(normal(2, 0), full_matrices=False)))  # fmt: skip
+row("svdvals", lambda a: np.linalg.svd(a, compute_uv=False), *(case(apart(*s)) for s in MATRICES), order=3,
+    empty=(case(normal(2, 0)),))  # fmt: skip
+row("pinv", np.linalg.pinv, *(case(apart(*s)) for s in MATRICES), case(apart(2, 2), rcond=1e-3), order=3,
+    empty=(case(normal(0, 3, 2)), case(normal(2, 0))))  # fmt: skip
+row("lstsq", lstsq, case(apart(3, 2), normal(3)), case(apart(2, 3), normal(2, 2)), op=lstsq_op)
+
+
+def matrix_norm(x, ord="fro", axis=(-2, -1), keepdims=False):
+    return np.linalg.norm(x, ord, axis, keepdims)
+
+
+row(
+    "matrix_norm", matrix_norm, *(case(apart(2, 3), ord) for ord in ("fro", "nuc", 2, -2, 1, -1, np.inf, -np.inf)),
+    *(case(apart(2, 2, 3), ord, (2, 0)) for ord in (2, -1, np.inf)),
+    *(case(apart(2, 3, 2), ord, keepdims=True) for ord in ("nuc", -2, 1, -np.inf)),
+    empty=(case(normal(0, 2, 2)),),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- sequences
+
+
+def rfft(x, n=None, axis=-1, norm=None):
+    y = np.fft.rfft(x, n, axis, norm)
+    return y.real, y.imag
+
+
+def irfft(re, im, n=None, axis=-1, norm=None):
+    return np.fft.irfft(re + 1j * im, n, axis, norm)
+
+
+linear(
+    "rfft", rfft, case(normal(4)), case(normal(2, 5)), case(normal(3, 2), axis=0), case(normal(4), 6, norm="ortho"),
+    case(normal(4), 3, norm="forward"), case(normal(1)),
+    empty=(case(normal(0, 3)),),
+)  # fmt: skip
+linear(
+    "irfft", irfft, case(normal(3), normal(3)), case(normal(2, 3), normal(2, 3), 5),
+    case(normal(3, 2), normal(3, 2), axis=0), case(normal(3), normal(3), 6, norm="ortho"),
+    case(normal(3), normal(3), 3, norm="forward"), case(normal(1), normal(1), 1),
+    empty=(case(normal(0, 3), normal(0, 3)),),
+)  # fmt: skip
+linear("correlate", np.correlate, *(case(normal(n), normal(m), mode) for n, m in ((5, 3), (2, 5))
+                                    for mode in ("valid", "same", "full")))  # fmt: skip
+linear("convolve", np.convolve, *(case(normal(n), normal(m), mode) for n, m in ((5, 4), (2, 5))
+                                  for mode in ("valid", "same", "full")))  # fmt: skip
+POINTS = np.array([-0.9, 0.05, 0.95])
+row("interp", np.interp, case(np.array([[-2.0, -0.5], [0.3, 3.0]]), POINTS, normal(3)),
+    case(np.array([-2.0, 0.5, 3.0]), POINTS, normal(3), left=7.0, right=-5.0), case(np.array(0.5), [1.0], normal(1)),
+    empty=(case(normal(0), POINTS, normal(3)),))  # fmt: skip
 
 # ---------------------------------------------------------------- convolution: loops
 
@@ -775,11 +933,16 @@ linear(
 # ---------------------------------------------------------------- pooling: loops
 
 
-def windows(shape, window, stride, padding):
+def windows(shape, window, stride, padding, ceil_mode=False):
     """Every output place with the places of the map under its window, row by row; padding left out."""
     window, stride = _pair(window), _pair(window if stride is None else stride)
     pads = pads_of(padding, shape[1:3], window, stride)
     size = _sizes(shape[1:3], window, stride, pads)
+    if ceil_mode:  # one more window where it would begin in the map and end beyond it
+        size = tuple(
+            m + ((m - 1) * s + k < n + sum(p) and m * s < n + p[0])
+            for m, n, k, s, p in zip(size, shape[1:3], window, stride, pads, strict=True)
+        )
     found = []
     for n, p, q, c in itertools.product(range(shape[0]), *map(range, size), range(shape[3])):
         rows = range(p * stride[0] - pads[0][0], p * stride[0] - pads[0][0] + window[0])
@@ -789,19 +952,26 @@ def windows(shape, window, stride, padding):
     return (shape[0], *size, shape[3]), found
 
 
-def max_pool(x, window, *, stride=None, padding=0):
-    shape, places = windows(x.shape, window, stride, padding)
+def max_pool(x, window, *, stride=None, padding=0, ceil_mode=False):
+    shape, places = windows(x.shape, window, stride, padding, ceil_mode)
     y = np.zeros(shape)
     for out, inside in places:
         y[out] = max(x[i] for i in inside)
     return y
 
 
-def avg_pool(x, window, *, stride=None, padding=0):
-    shape, places = windows(x.shape, window, stride, padding)
+def avg_pool(x, window, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    shape, places = windows(x.shape, window, stride, padding, ceil_mode)
+    pads = pads_of(padding, x.shape[1:3], _pair(window), _pair(window if stride is None else stride))
     y = np.zeros(shape)
-    for out, inside in places:
-        y[out] = sum(x[i] for i in inside) / math.prod(_pair(window))
+    for (n, p, q, c), inside in places:
+        counted = [
+            min(i * s - before + k, size + after) - (i * s - before)  # the window, as far as the padding goes
+            for i, s, k, size, (before, after) in zip(
+                (p, q), _pair(window if stride is None else stride), _pair(window), x.shape[1:3], pads, strict=True
+            )
+        ]
+        y[n, p, q, c] = sum(x[i] for i in inside) / (math.prod(counted) if count_include_pad else len(inside))
     return y
 
 
@@ -838,12 +1008,17 @@ def max_pool_gather(t, *, index, **geometry):
 
 POOLED = ((2, {}), ((2, 1), {}), (2, {"stride": 1}), (3, {"stride": 2, "padding": 1}), (2, {"padding": "same"}),
           (2, {"stride": 3, "padding": ((0, 1), (1, 0))}))  # fmt: skip
+ROUNDED = (3, {}), (2, {"stride": 3}), (3, {"stride": 2, "padding": 1}), (2, {"stride": (1, 4), "padding": (1, 0)})
 row(
     "max_pool", max_pool, *(case(spaced(1, 4, 5, 2), window, **kw) for window, kw in POOLED),
+    *(case(spaced(1, 4, 5, 1), window, ceil_mode=True, **kw) for window, kw in ROUNDED),
     empty=(case(normal(0, 4, 4, 1), 2),),
 )  # fmt: skip
 linear(
     "avg_pool", avg_pool, *(case(normal(1, 4, 5, 1), window, **kw) for window, kw in POOLED),
+    *(case(normal(1, 4, 5, 1), window, count_include_pad=False, **kw) for window, kw in POOLED[3:]),
+    *(case(normal(1, 4, 5, 1), window, ceil_mode=True, count_include_pad=counted, **kw)
+      for counted in (True, False) for window, kw in ROUNDED),
     empty=(case(normal(0, 4, 4, 1), 2),),
 )  # fmt: skip
 
@@ -863,6 +1038,88 @@ linear(
     "avg_pool_adjoint", avg_pool_adjoint, case(normal(1, 2, 2, 1), size=(3, 3), **OVERLAP),
     case(normal(1, 2, 2, 1), size=(4, 5), **TILES),
 )  # fmt: skip
+
+# ---------------------------------------------------------------- convolution over one and three axes, sizes: loops
+
+
+def conv1d(x, w, b=0, stride=1, padding=0, dilation=1, groups=1):
+    pads = padding if isinstance(padding, str) else ((0, 0), _pair(padding))
+    pads = pads_of(pads, (1, x.shape[1]), (1, dilation * (len(w) - 1) + 1), (1, stride))
+    y = conv2d(x[:, None], w[None], b, stride=(1, stride), padding=pads, dilation=(1, dilation), groups=groups)
+    return y[:, 0]
+
+
+def _triple(v):
+    return (v, v, v) if isinstance(v, int) else v
+
+
+def conv3d(x, w, b=0, stride=1, padding=0, dilation=1, groups=1):
+    stride, dilation, size = _triple(stride), _triple(dilation), x.shape[1:4]
+    window = tuple(d * (k - 1) + 1 for d, k in zip(dilation, w.shape, strict=False))
+    if padding == "same":
+        totals = [max((math.ceil(n / s) - 1) * s + k - n, 0) for n, k, s in zip(size, window, stride, strict=True)]
+        pads = [(t // 2, t - t // 2) for t in totals]
+    else:
+        pads = [_pair(p) for p in _triple(0 if padding == "valid" else padding)]
+    x = np.pad(x, [(0, 0), *pads, (0, 0)])
+    out = _sizes(size, window, stride, pads)
+    y = np.zeros((len(x), *out, w.shape[4]))
+    each = w.shape[4] // groups
+    for at in np.ndindex(*out):
+        for tap in np.ndindex(*w.shape[:3]):
+            place = tuple(p * s + i * d for p, s, i, d in zip(at, stride, tap, dilation, strict=True))
+            for k in range(w.shape[4]):
+                channels = slice(k // each * w.shape[3], (k // each + 1) * w.shape[3])
+                y[(slice(None), *at, k)] += x[(slice(None), *place, channels)] @ w[(*tap, slice(None), k)]
+    return y + b
+
+
+linear(
+    "conv1d", conv1d, case(normal(2, 5, 2), normal(3, 2, 2), normal(2)),
+    case(normal(1, 6, 2), normal(2, 1, 4), stride=2, padding=(0, 1), dilation=2, groups=2),
+    case(normal(1, 5, 1), normal(3, 1, 1), padding="same"), case(normal(1, 4, 1), normal(2, 1, 1), padding=1),
+    empty=(case(normal(0, 5, 2), normal(3, 2, 1)),),
+)  # fmt: skip
+linear(
+    "conv3d", conv3d, case(normal(1, 3, 3, 2, 2), normal(2, 2, 2, 2, 1), normal(1)),
+    case(normal(1, 4, 3, 3, 2), normal(2, 1, 2, 1, 2), stride=(2, 1, 2), padding=1, dilation=(1, 1, 2), groups=2),
+    case(normal(1, 3, 2, 2, 1), normal(3, 2, 2, 1, 1), padding="same", stride=2),
+    case(normal(1, 2, 2, 2, 1), normal(1, 2, 2, 1, 1), padding=((1, 0), (0, 1), (1, 0)), dilation=1),
+    case(normal(2, 2, 2, 2, 1), normal(2, 1, 1, 1, 1), padding="valid"),
+    empty=(case(normal(0, 2, 2, 2, 1), normal(1, 2, 2, 1, 1)),),
+)  # fmt: skip
+
+
+def adaptive(x, size, f):
+    p, q = _pair(size)
+    y = np.zeros((len(x), p, q, x.shape[3]))
+    for i, j in np.ndindex(p, q):
+        rows = slice(i * x.shape[1] // p, math.ceil((i + 1) * x.shape[1] / p))
+        columns = slice(j * x.shape[2] // q, math.ceil((j + 1) * x.shape[2] / q))
+        y[:, i, j] = f(x[:, rows, columns], axis=(1, 2))
+    return y
+
+
+def bilinear(x, size):
+    y = np.zeros((len(x), *_pair(size), x.shape[3]))
+    for i, j in np.ndindex(*_pair(size)):
+        (r0, r1, u), (c0, c1, v) = (
+            (int(a), min(int(a) + 1, n - 1), a - int(a))
+            for k, n, p in zip((i, j), x.shape[1:3], _pair(size), strict=True)
+            for a in [min(max((k + 0.5) * n / p - 0.5, 0), n - 1)]
+        )
+        upper, lower = ((1 - v) * x[:, r, c0] + v * x[:, r, c1] for r in (r0, r1))
+        y[:, i, j] = (1 - u) * upper + u * lower
+    return y
+
+
+SIZES = 2, (3, 2), (1, 5), (5, 3)
+linear("adaptive_avg_pool", lambda x, size: adaptive(x, size, np.mean), *(case(normal(1, 4, 5, 1), s) for s in SIZES),
+       case(normal(1, 4, 6, 2), (2, 3)), empty=(case(normal(0, 4, 4, 1), 3),))  # fmt: skip
+row("adaptive_max_pool", lambda x, size: adaptive(x, size, np.max), *(case(spaced(1, 4, 5, 1), s) for s in SIZES),
+    case(spaced(1, 4, 6, 2), (2, 3)), empty=(case(normal(0, 4, 4, 1), 3),))  # fmt: skip
+linear("resize_bilinear", bilinear, *(case(normal(1, 4, 5, 1), s) for s in SIZES), case(normal(1, 2, 3, 2), (7, 6)),
+       empty=(case(normal(0, 4, 4, 1), 3),))  # fmt: skip
 
 # ---------------------------------------------------------------- normalisation
 
@@ -914,6 +1171,17 @@ row(
     case(normal(2, 1, 3), None, normal(3)),
     empty=(case(normal(0, 2)),),
 )  # fmt: skip
+def group_norm(x, groups, scale=None, bias=None, eps=1e-5):
+    parts = np.split(x, groups, -1)
+    axes = tuple(range(1, x.ndim))
+    return affine(np.concatenate([normalised(p, axes, eps) for p in parts], -1), scale, bias)
+
+
+row("group_norm", group_norm, case(normal(2, 3, 4), 2), case(normal(2, 2, 1, 2), 1, normal(2), normal(2)),
+    case(normal(2, 6), 2, None, normal(6), eps=0.1), empty=(case(normal(0, 2, 4), 2),))  # fmt: skip
+row("rms_norm",
+    lambda x, scale=None, eps=1e-5: affine(x / np.sqrt(np.mean(x**2, -1, keepdims=True) + eps), scale, None),
+    case(normal(2, 3)), case(normal(2, 1, 3), normal(3), eps=0.1), order=3, empty=(case(normal(0, 2)),))  # fmt: skip
 row("dropout",
     lambda x, rate, train=True: np.where(np.random.default_rng(5).random(x.shape, np.float32) < rate, 0, x / (1 - rate))
     if train else x,
@@ -928,13 +1196,34 @@ def softmax(x, axis=-1):
     return np.exp(x) / np.sum(np.exp(x), axis=axis, keepdims=True)
 
 
-def cross_entropy(logits, labels, label_smoothing=0.0):
-    total, (n, k) = 0.0, logits.shape
-    for i in range(n):
-        q = np.eye(k)[labels[i]] if labels.ndim == 1 else labels[i]
+def cross_entropy(logits, labels, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
+    losses, k = np.zeros(logits.shape[:-1]), logits.shape[-1]
+    counted = np.ones(losses.shape)
+    classes = labels.ndim < logits.ndim
+    for i in np.ndindex(losses.shape):
+        if classes and labels[i] == ignore_index:
+            counted[i] = 0
+            continue
+        q = np.eye(k)[labels[i]] if classes else labels[i]
         q = (1 - label_smoothing) * q + label_smoothing / k
-        total -= sum(q[j] * math.log(softmax(logits[i])[j]) for j in range(k))
-    return total / n
+        if weight is not None:
+            q = q * weight
+            counted[i] = weight[labels[i]] if classes else 1
+        losses[i] = -sum(q[j] * math.log(softmax(logits[i])[j]) for j in range(k))
+    return losses if reduction == "none" else losses.sum() / (1 if reduction == "sum" else counted.sum())
+
+
+def reduced(losses, reduction):
+    return {"none": lambda x: x, "sum": np.sum, "mean": np.mean}[reduction](losses)
+
+
+def binary_cross_entropy(x, t, reduction="mean"):
+    return reduced(-t * np.log(sigmoid(x)) - (1 - t) * np.log(1 - sigmoid(x)), reduction)
+
+
+def huber(p, t, delta=1.0, reduction="mean"):
+    d = np.abs(p - t)
+    return reduced(np.where(d <= delta, d * d / 2, delta * (d - delta / 2)), reduction)
 
 
 row("softmax", softmax, case(normal(2, 3)), case(normal(2, 3), axis=0), order=3, empty=(case(normal(0, 3)),))
@@ -946,6 +1235,45 @@ row(
 row(
     "cross_entropy", cross_entropy, case(normal(3, 4), np.array([0, 3, 3])),
     case(normal(3, 4), np.array([1, 0, 2]), label_smoothing=0.1), case(normal(2, 3), positive(2, 3)),
-    case(normal(2, 3), positive(2, 3), label_smoothing=0.2),
+    case(normal(2, 3), positive(2, 3), label_smoothing=0.2), case(normal(2, 2, 3), np.array([[0, 2], [1, 0]])),
+    *(case(normal(3, 4), np.array([0, -1, 3]), ignore_index=-1, reduction=r) for r in ("mean", "sum", "none")),
+    case(normal(2, 3), np.array([2, 0]), weight=[0.5, 2.0, 3.0]), case(normal(2, 3), positive(2, 3), reduction="none"),
+    case(normal(2, 2, 3), np.array([[0, 2], [9, 0]]), weight=[0.5, 2.0, 3.0], ignore_index=9, label_smoothing=0.1),
+    case(normal(2, 3), positive(2, 3), weight=[0.5, 2.0, 3.0], reduction="sum"),
+)  # fmt: skip
+PROBABILITIES = Draw(lambda rng: rng.uniform(0.1, 0.9, (2, 3)))
+row("binary_cross_entropy", binary_cross_entropy,
+    *(case(normal(2, 3), PROBABILITIES, reduction=r) for r in ("mean", "sum", "none")),
+    case(normal(3), np.array([1, 0, 1])), empty=(case(normal(0, 2), normal(0, 2), reduction="sum"),))  # fmt: skip
+row("huber", huber, *(case(2 * np.arange(3.0), spaced(3), reduction=r) for r in ("mean", "sum", "none")),
+    case(spaced(2, 3), np.zeros((2, 3)), delta=0.6), empty=(case(normal(0, 2), normal(0, 2), reduction="none"),),
 )  # fmt: skip
 row("mse", lambda p, t: np.mean((p - t) ** 2), case(normal(2, 3), normal(2, 3)), case(normal(3), np.arange(3)))
+
+# ---------------------------------------------------------------- attention: loops
+
+
+def attention(q, k, v, mask=True, causal=False, scale=None):
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    leading = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)))
+    q, k, v = (np.broadcast_to(x, (*leading, *x.shape[-2:])) for x in (q, k, v))
+    mask = np.broadcast_to(mask, (*leading, q.shape[-2], k.shape[-2]))
+    y = np.zeros((*q.shape[:-1], v.shape[-1]))
+    for at in np.ndindex(y.shape[:-1]):
+        keys = [j for j in range(k.shape[-2]) if mask[(*at, j)] and not (causal and j > at[-1])]
+        weights = [math.exp(scale * (q[at] @ k[(*at[:-1], j)])) for j in keys]
+        for j, w in zip(keys, weights, strict=True):
+            y[at] += w / sum(weights) * v[(*at[:-1], j)]
+    return y
+
+
+MAY = np.array([[True, False, True], [False, False, False]])
+row(
+    "scaled_dot_product_attention", attention, case(normal(2, 2, 3), normal(2, 3, 3), normal(2, 3, 2)),
+    case(normal(3, 2), normal(3, 2), normal(3, 2), causal=True, scale=0.7),
+    case(normal(2, 2), normal(3, 2), normal(3, 1), mask=MAY),
+    case(normal(2, 1, 2, 2), normal(3, 3, 2), normal(1, 3, 1), mask=np.array([[[MAY[0]]], [[~MAY[1]]]])),
+    empty=(case(normal(0, 2, 2), normal(0, 3, 2), normal(0, 3, 1)), case(normal(0, 2), normal(3, 2), normal(3, 1))),
+)  # fmt: skip
+linear("embedding", lambda table, i: table[i], case(normal(3, 2), np.array([[0, 2], [0, 1]])), case(normal(3, 2), 1),
+       empty=(case(normal(3, 2), np.zeros((0, 2), int)),))  # fmt: skip

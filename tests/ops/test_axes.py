@@ -36,6 +36,9 @@ ONE = {
     "split": lambda x, axis: mg.split(x[:2, :2, :2] if x.ndim else x, 2, axis)[1],
     "take": lambda x, axis: mg.take(x, [1, 0, 1], axis),
     "take_along_axis": lambda x, axis: mg.take_along_axis(x, np.zeros(x.shape, int), axis),
+    "vecdot": lambda x, axis: mg.vecdot(x, np.ones(x.shape), axis),
+    "rfft": lambda x, axis: mg.rfft(x, None, axis)[0],
+    "irfft": lambda x, axis: mg.irfft(x, x, None, axis),
     "np.swapaxes": lambda x, axis: np.swapaxes(x, axis, 0),
     "np.moveaxis": lambda x, axis: np.moveaxis(x, axis, 0),
 }

@@ -22,6 +22,11 @@ SHARED = {
     "arctan2": {0, 1}, "average": {0, 2}, "copysign": {1}, "cov": {5, 6}, "divmod": {0}, "fmax": {0, 1},
     "fmin": {0, 1}, "fmod": {0}, "heaviside": {0}, "ldexp": {1}, "logaddexp": {0, 1}, "logaddexp2": {0, 1},
     "logspace": {4}, "xlogy": {0, 1},
+    "dot": {0, 1}, "inner": {0, 1}, "outer": {0, 1}, "tensordot": {0, 1}, "vdot": {0, 1}, "vecdot": {0, 1},
+    "kron": {0, 1}, "cross": {0, 1}, "solve": {0}, "lstsq": {0, 1},
+    "correlate": {0, 1}, "convolve": {0, 1},
+    "conv1d": {0, 1}, "conv3d": {0, 1}, "group_norm": {2}, "rms_norm": {1}, "binary_cross_entropy": {0, 1},
+    "scaled_dot_product_attention": {0, 1, 2, "mask"},
 }  # fmt: skip
 
 
@@ -79,7 +84,7 @@ class Use:
 
     def gradients(self):
         for y in self.y:
-            if y.requires_grad:
+            if isinstance(y, mg.Tensor) and y.requires_grad:  # or a part that does not depend on any of the leaves
                 y.backward(np.cos(np.arange(y.size)).reshape(y.shape), retain_graph=True)
         return [None if t.grad is None else t.grad.data for t in self.leaves]
 
@@ -93,7 +98,7 @@ def uses(row, c):
         for spell in spellings(a):
             try:
                 use = Use(row, c, place, spell)
-                if any(y.requires_grad for y in use.y):
+                if any(isinstance(y, mg.Tensor) and y.requires_grad for y in use.y):
                     yield place, lambda place=place, spell=spell: Use(row, c, place, spell)
             except (TypeError, ValueError, IndexError):
                 continue  # the operation refuses this spelling

@@ -128,3 +128,36 @@ def test_training_statistics_that_require_a_gradient_are_refused():
 def test_one_clear_error(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# ---------------------------------------------------------------- groups and root mean squares
+
+
+def test_group_norm_against_torch():
+    rng = np.random.default_rng(0)
+    compare_with_torch(
+        lambda x, scale, bias: mg.group_norm(x, 3, scale, bias, eps=1e-3),
+        lambda torch, x, scale, bias: last(torch.nn.functional.group_norm(first(x), 3, scale, bias, eps=1e-3)),
+        (rng.standard_normal((2, 4, 5, 6)), rng.standard_normal(6), rng.standard_normal(6)),
+    )
+
+
+def test_rms_norm_against_torch():
+    rng = np.random.default_rng(0)
+    compare_with_torch(
+        lambda x, scale: mg.rms_norm(x, scale, eps=1e-3),
+        lambda torch, x, scale: torch.nn.functional.rms_norm(x, (6,), scale, eps=1e-3),
+        (rng.standard_normal((2, 4, 6)), rng.standard_normal(6)),
+    )
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda x: mg.group_norm(x, 4), "group_norm: 6 channels do not divide by groups=4"),
+    (lambda x: mg.group_norm(x[0, 0], 3), r"group_norm: x should be \(N, ..., C\), with no other axis of length 0"),
+    (lambda x: mg.group_norm(x, 3, np.ones(3)), r"group_norm: scale should have shape \(6,\)"),
+    (lambda x: mg.rms_norm(x, np.ones(3)), r"rms_norm: scale should have shape \(6,\)"),
+    (lambda x: mg.rms_norm(x.astype(int)), "rms_norm: x should be a floating array"),
+])  # fmt: skip
+def test_groups_that_do_not_fit(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(np.ones((2, 3, 6)))

@@ -89,9 +89,11 @@ def check(f, call):
         if not isinstance(g, Tensor) or not g.requires_grad:  # a constant: nothing to lose
             g = g.data if isinstance(g, Tensor) else g
             assert np.asarray(g).dtype != object or np.asarray(e).dtype == object
-            np.testing.assert_array_equal(g, e)
             if np.asarray(e).dtype.kind in "fc":
+                np.testing.assert_allclose(g, e, rtol=1e-12)
                 np.testing.assert_array_equal(hi, lo)
+            else:
+                np.testing.assert_array_equal(g, e)
             continue
         assert g.shape == np.shape(e) and g.dtype == np.asarray(e).dtype
         if g.dtype == np.float32:  # asked for by dtype=. Differences of it say nothing
@@ -137,7 +139,7 @@ def test_every_dispatched_function(f, tmp_path, monkeypatch):
 WORDS = {"np": np, "mask": MASK, "i": np.array([1, 0])}
 BETWEEN = r" {2,}(?=np\.)|(?<=\)) (?=np\.)"
 EXPRESSIONS = [call for line in WRITTEN.splitlines() for call in re.split(BETWEEN, line.strip()) if call]
-NEW = {"acos", "astype", "atan2", "concat", "cumulative_prod", "cumulative_sum", "permute_dims", "pow", "unstack"}
+NEW = {"astype", "cumulative_prod", "cumulative_sum", "matvec", "unstack", "vecmat"}  # not in NumPy 2.0
 
 
 @pytest.mark.filterwarnings("ignore:numpy.fix is deprecated:DeprecationWarning")
@@ -278,8 +280,7 @@ def test_an_assignment_into_an_array_says_what_to_do():
     (lambda: np.isposinf(t, t.detach()), r"np\.isposinf: out= takes no Tensor"),
     (lambda: np.sum(t.detach(), 0, None, t.detach()), "puts no Tensor into an array|out= takes no Tensor"),
     (lambda: np.put(t.detach(), 0, 1.0), "it writes into an array, and a Tensor is not assigned to in place"),
-    (lambda: np.linalg.norm(t.reshape(1, 2), 2), r"ord=2\) over 2 axes"),
-    (lambda: np.linalg.inv(t), r"np\.linalg\.inv is not defined on Tensors that require a gradient: of linear algebra"),
+    (lambda: np.linalg.eigvals(t), r"np\.linalg\.eigvals is not defined .* require a gradient: use mg\.eigh"),
     (lambda: np.polyval(t, 2.0), r"np\.polyval is not .*: polynomials .* write a sum of powers"),
     (lambda: np.put(t, 0, 1.0), r"np\.put on a Tensor: it writes into an array, .* mg\.scatter_add, or .* t\.data"),
     (lambda: np.clip(t, 0, max=1), "give a_min and a_max, or min and max"),
@@ -314,7 +315,7 @@ def test_tensors_outside_of_the_graph_are_arrays_to_numpy():
     for got, expected in (
         (np.polyval(d, 2.0), np.polyval(a, 2.0)), (np.histogram(d, 2)[1], np.histogram(a, 2)[1]),
         (np.spacing(d), np.spacing(a)), (np.sum(d, dtype=int), 3), (np.hypot.reduce(d), np.hypot.reduce(a)),
-        (np.linalg.inv(np.diag(d)), np.linalg.inv(np.diag(a))), (np.ravel(d, order="K"), a), (np.i0(d), np.i0(a)),
+        (np.linalg.cond(np.diag(d)), np.linalg.cond(np.diag(a))), (np.ravel(d, order="K"), a), (np.i0(d), np.i0(a)),
     ):  # fmt: skip
         assert isinstance(got, Tensor)
         np.testing.assert_array_equal(got.data, expected)

@@ -77,3 +77,21 @@ def test_nan_wins():
 def test_one_clear_error(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("size", [(5, 6), (7, 8)])
+@pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (2, 3, 1), (3, 3, 0), (3, 1, 1)])
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("counted", [None, False, True])
+def test_what_counts_against_torch(size, window, stride, padding, ceil_mode, counted):
+    """`counted` None: the maximum."""
+    x = np.random.default_rng(0).standard_normal((2, *size, 3))
+    options = {"ceil_mode": ceil_mode} | ({} if counted is None else {"count_include_pad": counted})
+    kind = "max" if counted is None else "avg"
+    compare_with_torch(
+        lambda x: getattr(mg, f"{kind}_pool")(x, window, stride=stride, padding=padding, **options),
+        lambda torch, x: last(
+            getattr(torch.nn.functional, f"{kind}_pool2d")(first(x), window, stride, padding, **options)
+        ),
+        (x,),
+    )

@@ -43,6 +43,12 @@ BINARY = {
 }
 WITH_AXES = {
     "matmul": mg.matmul,
+    "dot": mg.dot,
+    "outer": mg.outer,
+    "kron": mg.kron,
+    "vecdot": mg.vecdot,
+    "cross": mg.cross,
+    "convolve": mg.convolve,
     "concatenate": lambda a, b: mg.concatenate([a, b]),
     "stack": lambda a, b: mg.stack([a, b]),
     "concatenate, flattened": lambda a, b: mg.concatenate([a, b], None),

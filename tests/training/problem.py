@@ -52,5 +52,5 @@ def content(directory):
     """The checkpoint of a run without what a clock says, as (path, type, bytes)."""
     saved = load(directory / "checkpoint.safetensors")
     for row in (*saved["history"], saved["sums"]):
-        row["seconds"] = row["images_per_second"] = 0
+        row["seconds"] = row["examples_per_second"] = 0
     return [(path, np.asarray(leaf).dtype, np.asarray(leaf).tobytes()) for path, leaf in tree.items(saved)]

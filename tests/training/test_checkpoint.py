@@ -7,7 +7,7 @@ from minigraph import optim, tree
 from minigraph.serialize import CheckpointError, load, save
 from minigraph.training import Checkpoint, Stop, freeze, warm_start
 
-ROW = {"epoch": 1, "step": 3, "train_loss": 0.5, "val_loss": None, "seconds": 1.5, "images_per_second": 2.0}
+ROW = {"epoch": 1, "step": 3, "train_loss": 0.5, "val_loss": None, "seconds": 1.5, "examples_per_second": 2.0}
 
 
 def checkpoint(**changes):
@@ -19,7 +19,7 @@ def checkpoint(**changes):
 
 
 def test_round_trip(tmp_path):
-    before = checkpoint(sums={"images": 3, "seconds": 0.5, "loss": 1.25})
+    before = checkpoint(sums={"examples": 3, "seconds": 0.5, "loss": 1.25})
     before.save(tmp_path / "c")
     after = Checkpoint.load(tmp_path / "c")
     for part in ("config", "sums", "history", "facts"):
@@ -84,6 +84,18 @@ def test_warm_start_takes_what_fits(tmp_path, capsys):
         warm_start(tmp_path / "none", {"w": np.zeros(1)}, {})
 
 
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_warm_start_takes_the_best_epoch_of_a_run_that_kept_it(tmp_path, keep):
+    last, best = checkpoint(), checkpoint()
+    last.config["keep"] = keep
+    best.params = tree.map(lambda p: p + 1, last.params)
+    last.save(tmp_path / "checkpoint.safetensors")
+    best.save(tmp_path / "best.safetensors")
+    params, _ = warm_start(tmp_path, tree.map(np.zeros_like, last.params), {})
+    expected = best if keep == "best" else last
+    assert np.array_equal(params["w"], expected.params["w"])
+
+
 def test_freeze():
     params = {"a": np.ones(1), "b": {"c": np.ones(2)}}
     assert freeze(None, params) == ({"a": None, "b": {"c": None}}, params)
@@ -108,9 +120,9 @@ def test_freeze():
         ("params", {"w": np.array([1, np.nan])}, "the parameters are not finite"),
         ("sums", {}, "sums are not numbers"),
         ("sums", 1, "sums are not numbers"),
-        ("sums", {"images": 1.0, "seconds": 0.0}, "sums are not numbers"),
-        ("sums", {"images": 0, "seconds": 0.0, "loss": "x"}, "sums are not numbers"),
-        ("sums", {"images": True, "seconds": 0.0}, "sums are not numbers"),
+        ("sums", {"examples": 1.0, "seconds": 0.0}, "sums are not numbers"),
+        ("sums", {"examples": 0, "seconds": 0.0, "loss": "x"}, "sums are not numbers"),
+        ("sums", {"examples": True, "seconds": 0.0}, "sums are not numbers"),
         ("history", None, "history is not a list"),
         ("history", [1], "a row of history"),
         ("history", [{}], "a row of history"),

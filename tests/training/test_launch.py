@@ -68,10 +68,10 @@ def test_the_arguments_of_the_process_are_the_default(tmp_path, monkeypatch):
 def test_a_signal_gives_its_exit_code_and_says_how_to_go_on(name, status, tmp_path, monkeypatch, capsys):
     note = Run.note
 
-    def signal_and_note(run, images, **means):
+    def signal_and_note(run, examples, **means):
         if run.now.step == 6:
             signal.raise_signal(getattr(signal, name))
-        note(run, images, **means)
+        note(run, examples, **means)
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "note", signal_and_note)

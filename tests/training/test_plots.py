@@ -67,6 +67,13 @@ def test_a_picture_is_a_png_or_an_error_that_names_it(tmp_path):
         plots.curves(tmp_path / "missing" / "c.png", [{"epoch": 1, **MEANS}], title="t")
 
 
+def test_other_models_are_lines_beside_the_loss(tmp_path, figures):
+    plots.curves(tmp_path, [{"epoch": 1, **MEANS}], title="t", beside={"bigram": 2.0, "5-gram": 0.25})
+    loss, accuracy = figures[0].axes
+    assert [(line.get_label(), line.get_ydata()[0]) for line in loss.lines[2:]] == [("bigram", 2.0), ("5-gram", 0.25)]
+    assert len(accuracy.lines) == 2 and {text.get_text() for text in loss.get_legend().texts} >= {"bigram", "5-gram"}
+
+
 def test_the_learning_rate_is_a_third_panel(tmp_path, figures):
     history = [{"epoch": i, **MEANS, "lr": 0.1 / i} for i in (1, 2)]
     plots.curves(tmp_path, history, title="t", test={"loss": 0.5, "accuracy": 0.5})

@@ -6,7 +6,7 @@ import pytest
 import minigraph as mg
 from minigraph import optim, tree
 from minigraph.graph.flops import flops
-from minigraph.training import Checkpoint, Recipe, Stop, presets, work
+from minigraph.training import Checkpoint, ImageRecipe, Recipe, Stop, presets, work
 from minigraph.training.recipe import numbers
 from models import airnet
 from train_cifar import Config
@@ -25,17 +25,17 @@ PARAMS = {
 
 def test_the_loader_has_the_settings():
     augmentation = {"padding": 1, "flip": "random", "brightness": 0.1, "contrast": 0.2, "cutout": 3}
-    loader = Recipe(batch_size=7, resolution="4,8", **augmentation).loader(*images())
+    loader = ImageRecipe(batch_size=7, resolution="4,8", **augmentation).loader(*images())
     assert (loader.batch_size, loader.padding, loader.flip, loader.shuffle) == (7, 1, True, True)
     assert (loader.brightness, loader.contrast, loader.cutout, loader.resolution) == (0.1, 0.2, 3, (4, 8))
-    assert Recipe(flip="alternate").loader(*images()).flip == "alternate"
-    assert Recipe(flip="none").loader(*images()).flip is False
+    assert ImageRecipe(flip="alternate").loader(*images()).flip == "alternate"
+    assert ImageRecipe(flip="none").loader(*images()).flip is False
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 @pytest.mark.parametrize("epochs", [0.1, 0.5, 1.0, 2.0, 3.3, 40.0])
 def test_in_a_run_of_any_length_the_rate_falls_for_most_of_it(epochs, schedule):
-    recipe = Recipe(epochs=epochs, batch_size=3, schedule=schedule)
+    recipe = ImageRecipe(epochs=epochs, batch_size=3, schedule=schedule)
     loader = recipe.loader(*images())
     steps = recipe.steps(loader)
     assert steps == np.ceil(epochs * 34)
@@ -43,12 +43,20 @@ def test_in_a_run_of_any_length_the_rate_falls_for_most_of_it(epochs, schedule):
     top = int(np.argmax(rates))
     assert top <= steps / 10 + 1 and np.all(np.diff(rates[top:]) < 0) and rates[-1] < rates[top] / 2
     for warmup, rise in ((0.0, 0), (0.05, 2), (1e308, steps - 1)):
-        rate = Recipe(epochs=epochs, batch_size=3, warmup=warmup).rate(0.5, loader)
+        rate = ImageRecipe(epochs=epochs, batch_size=3, warmup=warmup).rate(0.5, loader)
         assert rate(min(rise, steps - 1)) == 0.5 or rise >= steps
 
 
+def test_any_training_has_adamw_under_its_schedule():
+    recipe = Recipe(epochs=2.0, batch_size=10, lr=0.5, weight_decay=0.25)
+    batches = ImageRecipe(batch_size=10).loader(*images())
+    opt = recipe.make_optimizer(PARAMS, batches)
+    assert (type(opt), opt.betas, opt.weight_decay) == (optim.AdamW, (0.9, 0.99), 0.25)
+    assert [opt.lr(step) for step in range(20)] == [optim.cosine(0.5, 20, warmup=2)(step) for step in range(20)]
+
+
 def test_muon_takes_matrices_and_sgd_the_rest():
-    recipe = Recipe(weight_decay=0.01, batch_size=10)
+    recipe = ImageRecipe(weight_decay=0.01, batch_size=10)
     opt = recipe.make_optimizer(PARAMS, recipe.loader(*images()))
     members = {path: pattern for path, pattern in tree.items(opt._members(PARAMS, "test"))}
     assert members == {"whiten.b": "whiten.*", "block1.conv1": "ndim >= 2", "block1.b1": "*", "head": "head*"}
@@ -59,7 +67,7 @@ def test_muon_takes_matrices_and_sgd_the_rest():
 
 
 def test_a_step_takes_off_the_share_that_weight_decay_says():
-    recipe = Recipe(weight_decay=0.25, warmup=0.0)
+    recipe = ImageRecipe(weight_decay=0.25, warmup=0.0)
     params = {"head": np.ones((5, 3)), "b": np.full(2, 4.0)}
     opt = recipe.make_optimizer(params, recipe.loader(*images()))
     zero = tree.map(np.zeros_like, params)
@@ -68,22 +76,22 @@ def test_a_step_takes_off_the_share_that_weight_decay_says():
 
 
 def test_sgd_is_plain():
-    recipe = Recipe(optimizer="sgd", lr=0.3, momentum=0.5, weight_decay=0.1)
+    recipe = ImageRecipe(optimizer="sgd", lr=0.3, momentum=0.5, weight_decay=0.1)
     opt = recipe.make_optimizer(PARAMS, recipe.loader(*images()))
     assert type(opt) is optim.SGD and (opt.momentum, opt.weight_decay) == (0.5, 0.1)
 
 
 def test_averages():
-    loader = Recipe(batch_size=10).loader(*images())
-    assert Recipe(average="none").make_average(loader) is None
-    lookahead = Recipe(average="lookahead", epochs=2.0).make_average(loader)
+    loader = ImageRecipe(batch_size=10).loader(*images())
+    assert ImageRecipe(average="none").make_average(loader) is None
+    lookahead = ImageRecipe(average="lookahead", epochs=2.0).make_average(loader)
     assert type(lookahead) is optim.Lookahead and lookahead.decay(20) == 0.95**5 and lookahead.decay(10) == 0.95**5 / 8
-    ema = Recipe(average="ema", epochs=2.0).make_average(loader)
+    ema = ImageRecipe(average="ema", epochs=2.0).make_average(loader)
     assert type(ema) is optim.EMA and (ema.decay(18), ema.decay(19)) == (0, 0.7)
 
 
 def test_the_work_of_a_training_counts_each_epoch_at_its_size():
-    recipe = Recipe(batch_size=30, resolution="2,4")
+    recipe = ImageRecipe(batch_size=30, resolution="2,4")
     loader = recipe.loader(*images())
     history = [{"epoch": 1, "step": 4}, {"epoch": 2, "step": 8}, {"epoch": 3, "step": 9}]
     done = Checkpoint({}, {}, {}, {"step": 9}, history=history)
@@ -91,7 +99,7 @@ def test_the_work_of_a_training_counts_each_epoch_at_its_size():
 
 
 def test_after_three_epochs_the_first_layer_needs_no_gradient_and_the_rest_gets_the_same():
-    recipe = Recipe(batch_size=50)
+    recipe = ImageRecipe(batch_size=50)
     loader = recipe.loader(*images())  # two steps an epoch
     rng = np.random.default_rng(0)
     params, state = airnet.init(rng, widths=(4, 4))
@@ -106,7 +114,7 @@ def test_after_three_epochs_the_first_layer_needs_no_gradient_and_the_rest_gets_
     assert all(np.array_equal(a, b) for a, b in zip(tree.leaves(after), tree.leaves(before)[1:], strict=True))
     assert flops(loss, params, 6) < flops(loss, params, 5)
     assert recipe.trained_in(6, PARAMS, loader)["whiten"]["b"] is PARAMS["whiten"]["b"]  # frozen: an array
-    assert Recipe(optimizer="sgd", batch_size=50).trained_in(6, params, loader) is params
+    assert ImageRecipe(optimizer="sgd", batch_size=50).trained_in(6, params, loader) is params
 
 
 def test_numbers():

@@ -42,10 +42,10 @@ def signal_at(monkeypatch, step, number=signal.SIGINT):
     """The signal comes in the middle of a step, counted from 1."""
     note = Run.note
 
-    def signal_and_note(run, images, **means):
+    def signal_and_note(run, examples, **means):
         if run.now.step == step:
             signal.raise_signal(number)
-        note(run, images, **means)
+        note(run, examples, **means)
 
     monkeypatch.setattr(Run, "note", signal_and_note)
 
@@ -62,7 +62,7 @@ def test_results(whole, capsys):
     assert [(row["epoch"], row["step"]) for row in rows] == [(1, STEPS), (2, 2 * STEPS), (3, 3 * STEPS)]
     assert all(row["dataset"] == "numbers" for row in rows)
     assert all(row["val_loss"] == 0.5 and row["val_accuracy"] is None for row in rows)
-    assert all(row["images_per_second"] == pytest.approx(14 / row["seconds"]) for row in rows)
+    assert all(row["examples_per_second"] == pytest.approx(14 / row["seconds"]) for row in rows)
 
 
 def test_a_mean_weighs_each_image_alike(tmp_path):
@@ -88,8 +88,8 @@ def test_each_epoch_is_a_line_that_is_flushed(tmp_path, monkeypatch):
 
 def test_describe():
     row = {"epoch": 3, "step": 9, "train_loss": 1.23456, "train_accuracy": 0.5, "val_loss": 2.0, "val_accuracy": None,
-           "lr": 0.05, "seconds": 1.0, "images_per_second": 1234.5}  # fmt: skip
-    expected = "epoch  3/10   train loss 1.235 accuracy 50.0%   val loss 2.000   lr 0.050   1234 images/s"
+           "lr": 0.05, "seconds": 1.0, "examples_per_second": 1234.5}  # fmt: skip
+    expected = "epoch  3/10   train loss 1.235 accuracy 50.0%   val loss 2.000   lr 0.050   1234 examples/s"
     assert describe(row, 10) == expected
 
 
@@ -373,7 +373,7 @@ def test_a_checkpoint_that_does_not_fit_the_loader(images, tmp_path, monkeypatch
     signal_at(monkeypatch, STEPS + 4)  # in the second epoch's last step
     with pytest.raises(Interrupted), Run(tmp_path) as run:
         train(Config(), run)
-    wrong = "step 8, 14 images into the epoch, does not follow"
+    wrong = "step 8, 14 examples into the epoch, does not follow"
     with pytest.raises(CheckpointError, match=wrong), Run(tmp_path, resume=True) as run:
         train(Config(), run, images)
 
@@ -421,7 +421,7 @@ def test_a_loop_that_forgets_something_is_told(tmp_path):
 
     with Run(tmp_path / "a") as run, pytest.raises(RuntimeError, match="start has to be called first"):
         run.note(1, loss=0)
-    with Run(tmp_path / "b") as run, pytest.raises(RuntimeError, match=r"4 images should end with one step.*note\(4, "):
+    with Run(tmp_path / "b") as run, pytest.raises(RuntimeError, match=r"4 examples should end.*note\(4, "):
         begin("b")
         for batches in run.epochs(loader(), 1):
             for _ in batches:
@@ -460,10 +460,10 @@ def test_a_signal_after_the_last_epoch_is_not_lost(tmp_path):
             signal.raise_signal(signal.SIGTERM)
 
 
-def test_an_epoch_without_images_says_so(tmp_path):
+def test_an_epoch_without_examples_says_so(tmp_path):
     with Run(tmp_path / "r") as run:
         run.start(Config(), {"w": np.zeros(1)}, {}, {"step": np.array(0)})
-        with pytest.raises(RuntimeError, match="no images were noted since the last epoch ended"):
+        with pytest.raises(RuntimeError, match="no examples were noted since the last epoch ended"):
             run.end_epoch()
 
 

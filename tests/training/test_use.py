@@ -120,7 +120,7 @@ def make_run(directory, epochs, *, summary=None, **config):
 
 
 def test_compare(tmp_path, capsys, drawn):
-    done = {"test_accuracy": 0.75, "test_accuracy_tta": 0.765, "train_seconds": 81.3, "images_per_second": 1234}
+    done = {"test_accuracy": 0.75, "test_accuracy_tta": 0.765, "train_seconds": 81.3, "examples_per_second": 1234}
     runs = [
         make_run(tmp_path / "first", 3, summary=done),
         make_run(tmp_path / "killed", 2, lr=0.2, keep="best"),
@@ -137,7 +137,7 @@ last validation accuracy  50.00%    50.00%      -
 test accuracy             75.00%    -           -
 with TTA                  76.50%    -           -
 seconds of training       81        -           -
-images a second           1234      -           -
+examples a second         1234      -           -
 lr                        0.1       0.2         0.1
 keep                                best"""
     assert drawn == {tmp_path / "c.png": "3 runs"}

@@ -1,0 +1,82 @@
+"""The pseudo-inverse, and least squares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.linalg import LinAlgError
+
+from ..kernels.precision import widened
+from ..primitive import primitive
+from ..tensor import ArrayLike, Tensor, value
+from .decompositions import matrix, svdvals
+from .elementwise import as_array
+from .linalg import matmul, swap
+from .numpy_api import implements
+from .reduce import sum as sum_of
+from .shape import reshape
+
+__all__ = ["lstsq", "pinv"]
+
+
+def pinv(a: ArrayLike, rcond: float | None = None) -> Tensor:
+    """The pseudo-inverse (Moore & Penrose) of a (..., m, n): (..., n, m).
+
+    Args:
+        rcond: singular values below rcond times the largest one count as 0; by default max(m, n) eps.
+
+    The gradient is that along matrices of the same rank, which near a matrix of full rank are all. Elsewhere the
+    pseudo-inverse is not continuous. Raises LinAlgError where the iteration does not converge. The rule is that of
+    Golub & Pereyra 1973, "The differentiation of pseudo-inverses and nonlinear least squares problems".
+    """
+    a = matrix("pinv", a)
+    return _pinv(a, rcond=_rcond(a, rcond))
+
+
+@implements(np.linalg.pinv)
+def _numpy_pinv(a: Any, rcond: Any = None, *, rtol: Any = None) -> Tensor:
+    return pinv(a, rcond if rtol is None else rtol)
+
+
+def _rcond(a: Any, rcond: float | None) -> float:
+    kind = np.float32 if a.dtype.char == "e" else a.dtype if a.dtype.kind == "f" else np.float64
+    return max(a.shape[-2:]) * float(np.finfo(kind).eps) if rcond is None else float(rcond)
+
+
+@primitive
+def _pinv(a: Any, *, rcond: float):
+    return np.linalg.pinv(widened(a), rcond)
+
+
+@_pinv.vjp
+def _(g, y, a, *, rcond):
+    # dP = -P dA P + P P^T dA^T (I - A P) + (I - P A) dA^T P^T P
+    a, p = widened(a), widened(y)
+    pt, gt = swap(p), swap(g)
+    first, second = gt @ p @ pt, pt @ p @ gt
+    return -(pt @ g @ pt) + (first - a @ (p @ first)) + (second - (second @ p) @ a)
+
+
+@implements(np.linalg.lstsq)
+def lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Tensor, Tensor, int, Tensor]:
+    """Least squares: the x (n,) or (n, k) for which |a x - b| is smallest, of a (m, n) and b (m,) or (m, k).
+
+    Returns, as NumPy does, x; the sums of squares of a x - b, (1,) or (k,), and none of them, (0,), unless m > n and a
+    has the rank n; the rank, an int; and the singular values of a. It is a composition of `pinv` and `svdvals`, and has
+    their gradients: where the rank is less than n, those along matrices of the same rank.
+
+    Raises LinAlgError for an a that is no matrix, or a b that does not have its rows.
+    """
+    a, b = as_array(a), as_array(b)
+    if a.ndim != 2 or b.ndim not in (1, 2) or b.shape[0] != a.shape[0]:
+        raise LinAlgError(f"lstsq: a should be (m, n) and b (m,) or (m, k), got {a.shape} and {b.shape}")
+    if rcond is not None and not 0 < rcond < 1:
+        rcond = _rcond(a, None) / max(a.shape)  # eps, which is what LAPACK makes of it
+    x = matmul(pinv(a, rcond), b)
+    s = svdvals(a)
+    rank = int((value(s) > _rcond(a, rcond) * value(s).max(initial=0)).sum())
+    miss = matmul(a, x) - b
+    squares = reshape(sum_of(miss * miss, 0), -1)
+    m, n = a.shape
+    return x, squares if rank == n < m else squares[:0], rank, s
