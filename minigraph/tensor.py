@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -82,6 +82,16 @@ class Tensor:
         return self._array.size
 
     @property
+    def itemsize(self) -> int:
+        """The bytes of one entry."""
+        return self._array.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all entries."""
+        return self._array.nbytes
+
+    @property
     def requires_grad(self) -> bool:
         return self.node is not None
 
@@ -141,6 +151,16 @@ class Tensor:
     @property
     def T(self) -> Tensor:
         return ops.transpose(self)
+
+    @property
+    def mT(self) -> Tensor:
+        """Each matrix transposed: the last two axes exchanged."""
+        return ops.matrix_transpose(self)
+
+    @property
+    def flat(self) -> Tensor:
+        """All entries in one axis, to iterate over or to pick from."""
+        return ops.ravel(self)
 
     # ------------------------------------------------------------ gradients
 
@@ -256,19 +276,19 @@ class Tensor:
         return ops.remainder._apply(other, self)
 
     def __floordiv__(self, other: Any) -> Tensor:
-        return Tensor(np.floor_divide(_constant(self, "//"), _constant(other, "//")))
+        return ops.floor_divide._apply(self, other)
 
     def __rfloordiv__(self, other: Any) -> Tensor:
-        return Tensor(np.floor_divide(_constant(other, "//"), _constant(self, "//")))
+        return ops.floor_divide._apply(other, self)
 
     def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
-        return self // other, self % other
+        return ops.divmod(self, other)
 
     def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
-        return other // self, other % self
+        return ops.divmod(other, self)
 
     def __round__(self, digits: int = 0) -> Tensor:
-        return Tensor(np.round(_constant(self, "round"), digits))
+        return ops.round._apply(self, digits)
 
     # `t += u` makes a new Tensor. To a leaf with a gradient it means an update, after which it would be a leaf no more.
 
@@ -389,55 +409,121 @@ class Tensor:
 
     # ------------------------------------------------------------ methods: NumPy's names and arguments
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.sum(self, axis, keepdims)
+    def sum(
+        self, axis: Any = None, keepdims: bool = False, *, dtype: Any = None, initial: Any = None, where: Any = None,
+    ) -> Tensor:  # fmt: skip
+        return ops.sum(self, axis, keepdims, dtype=dtype, initial=initial, where=where)
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.mean(self, axis, keepdims)
+    def mean(self, axis: Any = None, keepdims: bool = False, *, dtype: Any = None, where: Any = None) -> Tensor:
+        return ops.mean(self, axis, keepdims, dtype=dtype, where=where)
 
-    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        return ops.var(self, axis, ddof, keepdims)
+    def var(
+        self, axis: Any = None, ddof: float = 0, keepdims: bool = False,
+        *, dtype: Any = None, where: Any = None, mean: Any = None,
+    ) -> Tensor:  # fmt: skip
+        return ops.var(self, axis, ddof, keepdims, dtype=dtype, where=where, mean=mean)
 
-    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        return ops.std(self, axis, ddof, keepdims)
+    def std(
+        self, axis: Any = None, ddof: float = 0, keepdims: bool = False,
+        *, dtype: Any = None, where: Any = None, mean: Any = None,
+    ) -> Tensor:  # fmt: skip
+        return ops.std(self, axis, ddof, keepdims, dtype=dtype, where=where, mean=mean)
 
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.max(self, axis, keepdims)
+    def max(self, axis: Any = None, keepdims: bool = False, *, initial: Any = None, where: Any = None) -> Tensor:
+        return ops.max(self, axis, keepdims, initial=initial, where=where)
 
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.min(self, axis, keepdims)
+    def min(self, axis: Any = None, keepdims: bool = False, *, initial: Any = None, where: Any = None) -> Tensor:
+        return ops.min(self, axis, keepdims, initial=initial, where=where)
 
-    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.prod(self, axis, keepdims)
+    def prod(
+        self, axis: Any = None, keepdims: bool = False, *, dtype: Any = None, initial: Any = None, where: Any = None,
+    ) -> Tensor:  # fmt: skip
+        return ops.prod(self, axis, keepdims, dtype=dtype, initial=initial, where=where)
 
-    def cumsum(self, axis: int | None = None) -> Tensor:
-        return ops.cumsum(self, axis)
+    def ptp(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return ops.ptp(self, axis, keepdims)
 
-    def argmax(self, axis: int | None = None) -> Any:
-        return self._array.argmax(axis)
+    def cumsum(self, axis: int | None = None, dtype: Any = None) -> Tensor:
+        return ops.cumsum(self, axis, dtype)
 
-    def argmin(self, axis: int | None = None) -> Any:
-        return self._array.argmin(axis)
+    def cumprod(self, axis: int | None = None, dtype: Any = None) -> Tensor:
+        return ops.cumprod(self, axis, dtype)
 
-    def reshape(self, *shape: Any) -> Tensor:
-        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Tensor:
+        return ops.trace(self, offset, axis1, axis2, dtype)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        return ops.diagonal(self, offset, axis1, axis2)
+
+    def dot(self, b: Any) -> Tensor:
+        return np.dot(self, b)
+
+    def sort(self, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Tensor:
+        """A new Tensor, in ascending order: unlike an array, a Tensor is not sorted in place."""
+        return ops.sort(self, axis, kind, stable=stable)
+
+    def argsort(self, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> np.ndarray:
+        return np.argsort(self._array, axis, kind, stable=stable)
+
+    def argmax(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        return self._array.argmax(axis, keepdims=keepdims)
+
+    def argmin(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        return self._array.argmin(axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        return self._array.any(axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        return self._array.all(axis, keepdims=keepdims)
+
+    def nonzero(self) -> tuple[np.ndarray, ...]:
+        return self._array.nonzero()
+
+    def tolist(self) -> Any:
+        """The entries as a nested list of Python numbers."""
+        return self._array.tolist()
+
+    def copy(self, order: str = "C") -> Tensor:
+        return ops.copy(self, order)
+
+    def reshape(self, *shape: Any, order: Literal["C", "F"] = "C") -> Tensor:
+        return ops.reshape(self, shape[0] if len(shape) == 1 else shape, order)
+
+    def ravel(self, order: Literal["C", "F"] = "C") -> Tensor:
+        return ops.ravel(self, order)
+
+    def flatten(self, order: Literal["C", "F"] = "C") -> Tensor:
+        return ops.ravel(self, order)
 
     def transpose(self, *axes: Any) -> Tensor:
         if len(axes) == 1 and not isinstance(axes[0], int):
             return ops.transpose(self, axes[0])
         return ops.transpose(self, axes or None)
 
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        return ops.swapaxes(self, axis1, axis2)
+
     def squeeze(self, axis: Any = None) -> Tensor:
         return ops.squeeze(self, axis)
 
-    def clip(self, low: Any = None, high: Any = None) -> Tensor:
-        return ops.clip(self, low, high)
+    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
+        return ops.repeat(self, repeats, axis)
+
+    def take(self, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Tensor:
+        return ops.take(self, indices, axis, mode=mode)
+
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        return ops.clip(self, min, max)
+
+    def round(self, decimals: int = 0) -> Tensor:
+        return ops.round(self, decimals)
 
     # ------------------------------------------------------------ NumPy's functions on Tensors
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.node is not None:  # np.array([t, u]) and array[i] = t come here too
-            raise TypeError(f"{_LOST}: use t.detach().numpy(), or mg.stack, mg.where and mg.scatter_add on Tensors")
+            raise TypeError(f"{_LOST}: use t.detach().numpy(), or mg.array, mg.where and mg.scatter_add on Tensors")
         return np.array(self._array, dtype, copy=copy)
 
     def __dlpack__(self, **kwargs: Any) -> Any:

@@ -59,7 +59,7 @@ def composite(x):
     (method, X * np.float64(1e200), "var(float64 (3,), None, 0, False) -> float64 ()", "method"),
     (minigraphs, X, "log(float64 (3,)) -> float64 (3,)", "minigraphs"),
     (numpys_ufunc, X, "log(float64 (3,))", "numpys ufunc"),
-    (numpys_function, np.full(3, 1e308), "mean(float64 (3,)) -> float64 ()", "numpys function"),
+    (numpys_function, np.full(3, 1e308), "mean(float64 (3,), None, False) -> float64 ()", "numpys function"),
     (composite, np.full(3, 1e200), "multiply(float64 (1,), float64 (1,))", "composite"),
 ])  # fmt: skip
 @pytest.mark.parametrize("run", [

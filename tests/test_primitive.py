@@ -45,7 +45,7 @@ def test_a_primitive_of_the_users():
 
 @pytest.mark.usefixtures("registered")
 def test_names_are_unique_across_modules():
-    with pytest.raises(ValueError, match=r"'exp' exists already, in minigraph\.ops\.elementwise"):
+    with pytest.raises(ValueError, match=r"'exp' exists already, in minigraph\.ops\.exponential"):
 
         @mg.primitive
         def exp(x):

@@ -131,7 +131,7 @@ def test_comparisons_give_arrays(f):
         equal(f(other, leaf(A)), f(data, A))
 
 
-def test_whole_number_division_on_constants_and_its_refusal():
+def test_whole_number_division_and_rounding():
     i, a = Tensor([7, -7]), np.array([7, -7])
     equal(i // 2, a // 2)
     equal(15 // i, 15 // a)
@@ -142,9 +142,11 @@ def test_whole_number_division_on_constants_and_its_refusal():
         equal(got[1], expected[1])
     equal(round(Tensor([1.26]), 1), np.array([1.3]))
     t = leaf(B)
-    for bad in (lambda: t // 2, lambda: 2 // t, lambda: divmod(t, 2), lambda: B // t, lambda: round(t), lambda: B // t):
-        with pytest.raises(TypeError, match=r"t\.detach\(\)"):
-            bad()
+    for got, expected in ((t // 2, B // 2), (2 // t, 2 // B), (B // t, B // B), (round(t), np.round(B))):
+        equal(got, expected)
+    quotient, rest = divmod(t, 0.7)
+    (quotient.sum() + rest.sum() + (t // 0.7).sum()).backward()  # whole numbers have the derivative 0
+    equal(t.grad, np.ones(3))
 
 
 def test_logic_on_masks():
@@ -268,7 +270,11 @@ def test_copies_of_a_leaf_are_leaves_of_their_own():
     ("sum", ()), ("sum", (0,)), ("mean", (1, True)), ("var", (0,)), ("std", (1,)), ("max", ()), ("min", (0,)),
     ("prod", (1,)), ("cumsum", (1,)), ("argmax", (0,)), ("argmin", ()), ("reshape", (3, 2)), ("reshape", ((6,),)),
     ("reshape", (-1,)), ("transpose", ()), ("transpose", (1, 0)), ("transpose", ((1, 0),)), ("transpose", (None,)),
-    ("squeeze", ()), ("clip", (0, 3)), ("astype", (np.float32,)),
+    ("squeeze", ()), ("clip", (0, 3)), ("astype", (np.float32,)), ("cumprod", (1,)), ("trace", ()), ("trace", (1,)),
+    ("diagonal", ()), ("diagonal", (-1, 1, 0)), ("dot", (B,)), ("argsort", ()), ("argsort", (0,)), ("any", ()),
+    ("all", (1,)), ("nonzero", ()), ("tolist", ()), ("copy", ()), ("ravel", ()), ("ravel", ("F",)), ("flatten", ()),
+    ("swapaxes", (0, 1)), ("repeat", (2,)), ("repeat", ([1, 2], 0)), ("take", ([0, 5],)), ("take", ([1], 1)),
+    ("round", ()), ("round", (1,)),
 ])  # fmt: skip
 def test_methods_are_numpys(name, args):
     # mean's second argument is dtype in NumPy, keepdims here
@@ -277,10 +283,41 @@ def test_methods_are_numpys(name, args):
     np.testing.assert_allclose(got.data if type(got) is Tensor else got, expected, rtol=1e-15)
 
 
+@pytest.mark.parametrize(("name", "kwargs"), [
+    ("sum", {"where": A > 0, "initial": 2.0}), ("mean", {"where": A > 0}), ("var", {"where": A > 0, "ddof": 1}),
+    ("std", {"ddof": 1}), ("max", {"axis": 0, "initial": 3.5}), ("min", {"where": A > 0, "initial": 9.0}),
+    ("prod", {"axis": 1, "keepdims": True, "where": A > 0}), ("cumsum", {"axis": 0, "dtype": np.float32}),
+    ("clip", {"min": 0}), ("clip", {"max": 3.0}), ("reshape", {"shape": (3, 2)}),
+    ("argmax", {"axis": 1, "keepdims": True}),
+    ("argsort", {"axis": None}), ("any", {"axis": 0, "keepdims": True}), ("take", {"indices": [7], "mode": "wrap"}),
+    ("sum", {"dtype": np.float32}), ("flatten", {"order": "F"}), ("trace", {"offset": 1}),
+])  # fmt: skip
+def test_methods_take_numpys_keywords(name, kwargs):
+    args = (kwargs.pop("shape"),) if "shape" in kwargs else ()
+    kwargs |= {"order": "F"} if name == "reshape" else {}
+    got, expected = getattr(leaf(A), name)(*args, **kwargs), getattr(A, name)(*args, **kwargs)
+    data = got.data if type(got) is Tensor else got
+    np.testing.assert_allclose(data, expected, rtol=1e-6)
+    assert np.shape(data) == np.shape(expected) and data.dtype == expected.dtype
+
+
+def test_what_ndarray_has_and_what_it_does_in_place():
+    t = leaf(A)
+    assert (t.itemsize, t.nbytes) == (8, 48)
+    equal(t.mT, A.T)
+    assert [float(v.item()) for v in t.flat] == A.ravel().tolist() and t.flat[4].item() == 5.0
+    equal(t.ptp(axis=0), np.ptp(A, axis=0))
+    equal(t.sort(), np.sort(A))
+    equal(t.sort(axis=None), np.sort(A, axis=None))
+    assert t.data is A and A[0, 0] == 1.0  # the Tensor itself is as it was
+    for y in (t.mT, t.flat, t.ptp(), t.sort(), t.copy(), t.dot(B)):
+        assert y.requires_grad
+
+
 def test_method_errors():
     with pytest.raises(ValueError, match=r"transpose\(float64 \(2, 3\)"):
         leaf(A).transpose(0)
-    with pytest.raises(ValueError, match=r"reshape\(float64 \(2, 3\), \(4, 4\)\)"):
+    with pytest.raises(ValueError, match=r"reshape\(float64 \(2, 3\), \(4, 4\)"):
         leaf(A).reshape(4, 4)
     with pytest.raises(TypeError, match=r"t\.detach\(\)\.numpy\(\)"):
         leaf(A).numpy()
@@ -431,12 +468,14 @@ def test_the_update_of_a_leaf_says_what_to_write():
     with pytest.raises(TypeError, match=r"w\.data -= lr \* w\.grad\.data"):
         w -= 0.1 * w.grad
     with pytest.raises(TypeError, match=r"w\.data -= lr \* w\.grad\.data"):
-        w.data -= 0.1 * w.grad
+        w.data -= 0.1 * w
     for update in (operator.iadd, operator.imul, operator.itruediv):
         with pytest.raises(TypeError, match="no leaf any more"):
             update(w, 2.0)
     w.data -= 0.1 * w.grad.data
     equal(w.data, A - 0.2 * A)
+    w.data += 0.1 * w.grad  # a Tensor that requires no gradient is its array to NumPy
+    np.testing.assert_allclose(w.data, A)
 
     def f(x):  # the argument of a transformed function is a leaf too, and has no gradient
         x += mg.tanh(x)

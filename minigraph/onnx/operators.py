@@ -187,7 +187,9 @@ OPERATORS |= {
     "Add": entrywise(ops.add), "Sub": entrywise(ops.subtract), "Mul": entrywise(ops.multiply),
     "Div": entrywise(truncated_quotient), "Pow": entrywise(power), "Neg": entrywise(ops.negative),
     "Abs": entrywise(ops.abs), "Exp": entrywise(ops.exp), "Log": entrywise(ops.log), "Sqrt": entrywise(ops.sqrt),
-    "Atanh": entrywise(lambda x: (ops.log1p(x) - ops.log1p(-x)) / 2),
+    "Tan": entrywise(ops.tan), "Asin": entrywise(ops.arcsin), "Acos": entrywise(ops.arccos),
+    "Atan": entrywise(ops.arctan), "Sinh": entrywise(ops.sinh), "Cosh": entrywise(ops.cosh),
+    "Asinh": entrywise(ops.arcsinh), "Acosh": entrywise(ops.arccosh), "Atanh": entrywise(ops.arctanh),
     "Reciprocal": entrywise(lambda x: 1 / x), "Sin": entrywise(ops.sin), "Cos": entrywise(ops.cos),
     "Tanh": entrywise(ops.tanh), "Sigmoid": entrywise(ops.sigmoid), "Relu": entrywise(ops.relu),
     "Softplus": entrywise(ops.softplus), "Erf": entrywise(ops.erf), "Softsign": entrywise(lambda x: x / (1 + abs(x))),
@@ -604,7 +606,7 @@ def _(a: Arguments) -> Function:
         crop = tuple(slice(max(0, -b), n - max(0, -e)) for n, (b, e) in zip(x.shape, widths, strict=True))
         x = ops.getitem(x, crop) if any(min(pair) < 0 for pair in widths) else x
         number = fill if constant is None else np.asarray(value(constant)).reshape(-1)[0].item()
-        return ops.pad(x, [(max(0, b), max(0, e)) for b, e in widths], value=number)
+        return ops.pad(x, [(max(0, b), max(0, e)) for b, e in widths], constant_values=number)
 
     return apply
 

@@ -68,6 +68,9 @@ def _of_entries(b: Builder, y: Value, x: Any) -> Callable[..., Result]:
 for _name, _op_type in {
     "identity": "Identity", "negative": "Neg", "abs": "Abs", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "sin": "Sin",
     "cos": "Cos", "tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu", "softplus": "Softplus", "erf": "Erf",
+    "tan": "Tan", "arcsin": "Asin", "arccos": "Acos", "arctan": "Atan", "sinh": "Sinh", "cosh": "Cosh",
+    "arcsinh": "Asinh", "arccosh": "Acosh", "arctanh": "Atanh", "sign": "Sign", "floor": "Floor", "ceil": "Ceil",
+    "rint": "Round", "copy": "Identity",
 }.items():  # fmt: skip
     _unary(_name, _op_type)
 
@@ -114,6 +117,144 @@ def _log1p(b: Builder, y: Value, x: Any) -> Result:
     near = b.node("Mul", b.node("Atanh", ratio), _number(b, y, 2))
     _, size = apply("Abs")
     return order, b.node("Where", b.node("Less", size, _number(b, y, 0.5)), near, b.node("Log", log))
+
+
+@rule("exp2")
+def _exp2(b: Builder, y: Value, x: Any) -> Result:
+    order, name = _of_entries(b, y, x)("Identity")
+    return order, b.node("Pow", _number(b, y, 2), name)
+
+
+def _logarithm(name: str, base: float) -> None:
+    @rule(name)
+    def _(b: Builder, y: Value, x: Any) -> Result:
+        order, log = _of_entries(b, y, x)("Log")
+        return order, b.node("Mul", log, _number(b, y, 1 / math.log(base)))
+
+
+_logarithm("log2", 2)
+_logarithm("log10", 10)
+
+
+def _sum_of_powers(name: str, base: float) -> None:
+    @rule(name)
+    def _(b: Builder, y: Value, a: Any, c: Any) -> Result:
+        # log(e^a + e^c) = max(a, c) + log(1 + e^-|a - c|)
+        order, (p, q) = b.aligned(y.ndim, b.operand(a, y.dtype), b.operand(c, y.dtype))
+        gap = b.node("Mul", b.node("Abs", b.node("Sub", p, q)), _number(b, y, -math.log(base)))
+        more = b.node("Mul", b.node("Softplus", gap), _number(b, y, 1 / math.log(base)))
+        return order, b.node("Add", b.node("Max", p, q), more)
+
+
+_sum_of_powers("logaddexp", math.e)
+_sum_of_powers("logaddexp2", 2)
+
+
+@rule("xlogy")
+def _xlogy(b: Builder, y: Value, a: Any, c: Any) -> Result:
+    order, (p, q) = b.aligned(y.ndim, b.operand(a, y.dtype), b.operand(c, y.dtype))
+    zero = b.node("And", b.node("Equal", p, _number(b, y, 0)), b.node("Not", b.node("IsNaN", q)))
+    return order, b.node("Where", zero, _number(b, y, 0), b.node("Mul", p, b.node("Log", q)))
+
+
+@rule("ldexp")
+def _ldexp(b: Builder, y: Value, x: Any, n: Any) -> Result:
+    order, (p, q) = b.aligned(y.ndim, b.operand(x, y.dtype), b.operand(n, y.dtype))
+    return order, b.node("Mul", p, b.node("Pow", _number(b, y, 2), q))
+
+
+@rule("cbrt")
+def _cbrt(b: Builder, y: Value, x: Any) -> Result:
+    apply = _of_entries(b, y, x)
+    order, size = apply("Abs")
+    return order, b.node("Mul", apply("Sign")[1], b.node("Pow", size, _number(b, y, 1 / 3)))
+
+
+def _of_the_one_that_is_a_number(name: str, op_type: str) -> None:
+    @rule(name)
+    def _(b: Builder, y: Value, a: Any, c: Any) -> Result:
+        order, (p, q) = b.aligned(y.ndim, b.operand(a, y.dtype), b.operand(c, y.dtype))
+        chosen = b.node("Where", b.node("IsNaN", q), p, b.node(op_type, p, q))
+        return order, b.node("Where", b.node("IsNaN", p), q, chosen)
+
+
+_of_the_one_that_is_a_number("fmax", "Max")
+_of_the_one_that_is_a_number("fmin", "Min")
+
+
+@rule("arctan2")
+def _arctan2(b: Builder, y: Value, a: Any, c: Any) -> Result:
+    # the arctangent of a / c, half a turn further where c is negative; 0 at the origin
+    order, (p, q) = b.aligned(y.ndim, b.operand(a, y.dtype), b.operand(c, y.dtype))
+    zero = _number(b, y, 0)
+    turn = b.node("Where", b.node("Less", p, zero), _number(b, y, -math.pi), _number(b, y, math.pi))
+    origin = b.node("And", b.node("Equal", p, zero), b.node("Equal", q, zero))
+    angle = b.node("Atan", b.node("Where", origin, zero, b.node("Div", p, q)))
+    return order, b.node("Add", angle, b.node("Where", b.node("Less", q, zero), turn, zero))
+
+
+@rule("hypot")
+def _hypot(b: Builder, y: Value, a: Any, c: Any) -> Result:
+    # the larger one is taken out, so that squares do not overflow
+    order, (p, q) = b.aligned(y.ndim, b.operand(a, y.dtype), b.operand(c, y.dtype))
+    top = b.node("Max", b.node("Abs", p), b.node("Abs", q))
+    safe = b.node("Where", b.node("Equal", top, _number(b, y, 0)), _number(b, y, 1), top)
+    squares = [b.node("Mul", v, v) for v in (b.node("Div", p, safe), b.node("Div", q, safe))]
+    return order, b.node("Mul", top, b.node("Sqrt", b.node("Add", *squares)))
+
+
+@rule("sinc")
+def _sinc(b: Builder, y: Value, x: Any) -> Result:
+    order, u = _of_entries(b, y, x)("Mul", _number(b, y, math.pi))
+    zero = b.node("Equal", u, _number(b, y, 0))
+    u = b.node("Where", zero, _number(b, y, 1), u)
+    return order, b.node("Where", zero, _number(b, y, 1), b.node("Div", b.node("Sin", u), u))
+
+
+@rule("trunc")
+def _trunc(b: Builder, y: Value, x: Any) -> Result:
+    apply = _of_entries(b, y, x)
+    order, size = apply("Abs")
+    return order, b.node("Mul", apply("Sign")[1], b.node("Floor", size))
+
+
+@rule("round")
+def _round(b: Builder, y: Value, x: Any, decimals: int = 0) -> Result:
+    if not decimals:
+        return _of_entries(b, y, x)("Round")
+    order, scaled = _of_entries(b, y, x)("Mul", _number(b, y, 10.0**decimals))
+    return order, b.node("Div", b.node("Round", scaled), _number(b, y, 10.0**decimals))
+
+
+@rule("fmod")
+def _fmod(b: Builder, y: Value, a: Any, c: Any) -> Result:
+    order, names = b.aligned(y.ndim, b.operand(a, y.dtype), b.operand(c, y.dtype))
+    return order, b.node("Mod", *names, fmod=1)
+
+
+@rule("floor_divide")
+def _floor_divide(b: Builder, y: Value, a: Any, c: Any) -> Result:
+    # (a - a % c) / c is whole but for rounding, where floor(a / c) may be another quotient
+    order, rest = _remainder(b, y, a, c)
+    _, (p, q) = b.aligned(y.ndim, b.operand(a, y.dtype), b.operand(c, y.dtype))
+    return order, b.node("Round", b.node("Div", b.node("Sub", p, rest), q))
+
+
+@rule("heaviside")
+def _heaviside(b: Builder, y: Value, x: Any, h: Any) -> Result:
+    order, (p, q) = b.aligned(y.ndim, b.operand(x, y.dtype), b.operand(h, y.dtype))
+    zero, one = _number(b, y, 0), _number(b, y, 1)
+    at_zero = b.node("Where", b.node("Equal", p, zero), q, p)  # NaN stays
+    below = b.node("Where", b.node("Less", p, zero), zero, at_zero)
+    return order, b.node("Where", b.node("Greater", p, zero), one, below)
+
+
+@rule("copysign")
+def _copysign(b: Builder, y: Value, a: Any, c: Any) -> Result:
+    order, (p, q) = b.aligned(y.ndim, b.operand(a, y.dtype), b.operand(c, y.dtype))
+    zero, one = _number(b, y, 0), _number(b, y, 1)
+    negative = b.node("Or", b.node("Less", q, zero), b.node("Less", b.node("Div", one, q), zero))  # the second: -0.0
+    return order, b.node("Mul", b.node("Abs", p), b.node("Where", negative, _number(b, y, -1), one))
 
 
 @rule("leaky_relu")
@@ -271,8 +412,11 @@ def _cross_entropy(b: Builder, y: Value, x: Any, q: Any, *, mean: bool = True) -
 
 
 @rule("reshape")
-def _reshape(b: Builder, y: Value, x: Value, _shape: Any) -> Result:
-    return plain(y.ndim), b.reshape(b.name(x), y.shape)
+def _reshape(b: Builder, y: Value, x: Value, _shape: Any, order: str = "C") -> Result:
+    if order == "C":
+        return plain(y.ndim), b.reshape(b.name(x), y.shape)
+    # Fortran's order of the entries is that of C with the axes reversed, before and after
+    return tuple(reversed(plain(y.ndim))), b.reshape(b.name(x, tuple(reversed(plain(x.ndim)))), y.shape[::-1])
 
 
 @rule("transpose")
@@ -317,10 +461,19 @@ def _concatenate(b: Builder, y: Value, axis: int, *xs: Any) -> Result:
 
 
 @rule("pad")
-def _pad(b: Builder, y: Value, x: Value, widths: Any, value: Any = 0) -> Result:
-    before, after = ([widths[a][side] for a in x.order] for side in (0, 1))
-    fill = b.name(b.operand(value, y.dtype))
-    return x.order, b.node("Pad", b.name(x, x.order), b.integers([*before, *after]), fill, mode="constant")
+def _pad(b: Builder, y: Value, x: Value, widths: Any, constant_values: Any = 0) -> Result:
+    if isinstance(constant_values, Value):
+        raise UnsupportedError("its constant_values should not depend on the inputs")
+    if not y.ndim:
+        return x.order, b.name(x)
+    sides = [(a, side) for a in range(y.ndim) for side in (0, 1)]
+    fills = np.broadcast_to(constant_values, (y.ndim, 2))
+    groups = [sides] if (fills == fills.flat[0]).all() else [[each] for each in sides]  # in turn, as in NumPy's corners
+    name = b.name(x, x.order)
+    for group in groups:
+        lengths = b.integers([widths[a][side] if (a, side) in group else 0 for side in (0, 1) for a in x.order])
+        name = b.node("Pad", name, lengths, _number(b, y, fills[group[0]]), mode="constant")
+    return x.order, name
 
 
 @rule("getitem")

@@ -12,9 +12,10 @@ from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import as_array, where
+from .indexing import take
 from .linalg import swap
 from .loss import softmax
-from .shape import broadcast_to, take
+from .shape import broadcast_to
 
 __all__ = ["embedding", "scaled_dot_product_attention"]
 

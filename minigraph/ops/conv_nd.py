@@ -10,7 +10,8 @@ import numpy as np
 from ..tensor import Tensor, value
 from .conv import check_channels, conv2d
 from .elementwise import as_array
-from .shape import expand_dims, pad, reshape, squeeze
+from .padding import pad
+from .shape import expand_dims, reshape, squeeze
 from .window import padding_pairs, pair
 
 __all__ = ["conv1d", "conv3d"]

@@ -22,13 +22,14 @@ from ..tensor import ArrayLike, Tensor, value
 from .elementwise import abs as absolute
 from .elementwise import as_array
 from .inverses import solve
+from .joining import concatenate
 from .linalg import swap
 from .numpy_api import implements
 from .reduce import max as max_of
 from .reduce import min as min_of
 from .reduce import norm
 from .reduce import sum as sum_of
-from .shape import axes_of, concatenate, expand_dims, reshape, squeeze, transpose
+from .shape import axes_of, expand_dims, reshape, squeeze, transpose
 
 __all__ = ["cholesky", "eigh", "eigvalsh", "matrix_norm", "qr", "svd", "svdvals"]
 

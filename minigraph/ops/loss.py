@@ -12,7 +12,9 @@ from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from ..watch import derived
-from .elementwise import as_array, astype, clip, exp, softplus, where
+from .activations import softplus
+from .elementwise import as_array, astype, clip, where
+from .exponential import exp
 from .reduce import mean, sum
 from .shape import Axis, axes_of
 

@@ -13,11 +13,12 @@ from ..kernels import norm as kernel
 from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import Tensor, value
-from .elementwise import as_array, astype, sqrt
+from .elementwise import as_array, astype
+from .exponential import sqrt
 from .reduce import mean as mean_of
 from .reduce import sum as sum_of
-from .reduce import var as var_of
 from .shape import reshape, transpose
+from .variance import var as var_of
 
 __all__ = ["batch_norm", "dropout", "group_norm", "layer_norm", "rms_norm"]
 

@@ -1,4 +1,11 @@
-"""Reductions. As in NumPy, `axis` is an int, a tuple of ints, or None for all axes."""
+"""Reductions. As in NumPy, `axis` is an int, a tuple of ints, or None for all axes.
+
+The keywords that most of them take are NumPy's too:
+
+- `dtype`: the floating dtype to which the entries are converted first.
+- `where`: an array of bools that broadcasts to x; entries where it is false are left out.
+- `initial`: a number, which counts as one more entry.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +13,21 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..kernels.precision import total, widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import abs as absolute
-from .elementwise import as_array, astype, exp, where
+from .elementwise import as_array, astype, gate, maximum, minimum
+from .elementwise import where as choose
+from .exponential import exp
+from .indexing import diagonal
+from .joining import concatenate
 from .numpy_api import implements
-from .shape import Axis, axes_of, broadcast_to, concatenate, flip, reshape, transpose
+from .shape import Axis, axes_of, broadcast_to, reshape, transpose
 
-__all__ = ["cumsum", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var"]
+__all__ = ["logsumexp", "max", "mean", "min", "norm", "prod", "sum", "trace"]
 
 
 def kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
@@ -35,91 +47,111 @@ def count(shape: tuple[int, ...], axis: Axis) -> int:
 
 
 @implements(np.sum, positional=2)
-@primitive
-def sum(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
+def sum(
+    x: ArrayLike, axis: Axis = None, keepdims: bool = False, *, dtype: DTypeLike | None = None,
+    initial: ArrayLike | None = None, where: ArrayLike | None = None,
+) -> Tensor:  # fmt: skip
     """The sum over `axis`."""
+    if dtype is None and initial is None and where is None:
+        return _sum(x, axis, keepdims)
+    x, mask = entries("sum", x, dtype, where)
+    y = _sum(x if mask is None else gate(x, mask), axis, keepdims)
+    return y if initial is None else y + initial
+
+
+@primitive
+def _sum(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     x = np.asarray(x)
     return total(x, axes_of(axis, x.ndim), keepdims)
 
 
-@sum.vjp
+@_sum.vjp
 def _(g, _y, _x, axis=None, keepdims=False):
     return spread(g, _x.shape, axis)
 
 
 @implements(np.mean, positional=2)
-@primitive
-def mean(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
+def mean(
+    x: ArrayLike, axis: Axis = None, keepdims: bool = False, *, dtype: DTypeLike | None = None,
+    where: ArrayLike | None = None,
+) -> Tensor:  # fmt: skip
     """The mean over `axis`. Raises ValueError where there is nothing to average."""
+    if dtype is None and where is None:
+        return _mean(x, axis, keepdims)
+    x, mask = entries("mean", x, dtype, where)
+    return _mean(x, axis, keepdims) if mask is None else mean_where(x, axis, keepdims, mask)
+
+
+@primitive
+def _mean(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     x = np.asarray(x)
-    _nonempty("mean", x, axis)
+    nonempty("mean", x, axis)
     return np.mean(x, axes_of(axis, x.ndim), keepdims=keepdims)  # NumPy adds float16 up in float32
 
 
-@mean.vjp
+@_mean.vjp
 def _(g, _y, _x, axis=None, keepdims=False):
     return spread(g * (1 / count(_x.shape, axis)), _x.shape, axis)
 
 
-@implements(np.var, positional=2)
-@primitive
-def var(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
-    """The variance over `axis`: the sum of squares divided by n - ddof. Raises ValueError unless n > ddof."""
-    _nonempty("var", x, axis, ddof)
-    return _squares(np.var, x, axis, ddof, keepdims)
+@implements(np.max, np.amax, positional=2)
+def max(
+    x: ArrayLike, axis: Axis = None, keepdims: bool = False, *, initial: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Tensor:  # fmt: skip
+    """The maximum over `axis`, NaN where an entry is NaN. Entries equal to it, to the last bit, share the gradient.
 
-
-@var.vjp
-def _(g, y, x, axis=None, ddof=0, keepdims=False):  # 2 (x - mean) / (n - ddof)
-    centred = _centred(widened(x), axis, np.sqrt(value(y)))
-    return spread(g * (2 / (count(x.shape, axis) - ddof)), x.shape, axis) * centred
-
-
-@implements(np.std, positional=2)
-@primitive
-def std(x: ArrayLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False):
-    """The standard deviation, which is the square root of `var`.
-
-    Where it is 0, its derivative is taken as 0. Entries that are all equal have a deviation of exactly 0, however their
-    mean is rounded. Second derivatives there are 0 too, also those of std(x) ** 2: write var(x) for it.
+    At a tie with `initial` that gets half of it. `where` needs `initial`, as in NumPy.
     """
-    _nonempty("std", x, axis, ddof)
-    return _squares(np.std, x, axis, ddof, keepdims)
+    if initial is None and where is None:
+        return _max(x, axis, keepdims)
+    return _extreme(_max, maximum, -np.inf, x, axis, keepdims, initial, where)
 
 
-@std.vjp
-def _(g, y, x, axis=None, ddof=0, keepdims=False):  # (x - mean) / ((n - ddof) std)
-    if x.dtype == np.float16:  # where it is tiny, y has few digits
-        x = widened(x)
-        y = std(x, axis, ddof, keepdims)
-    flat = value(y) == 0
-    unit = _centred(x, axis, value(y)) / spread(where(flat, 1, y), x.shape, axis)
-    scale = where(flat, 0, g) * (1 / (count(x.shape, axis) - ddof))
-    return spread(scale, x.shape, axis) * unit
-
-
-@implements(np.max, positional=2)
 @primitive
-def max(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
-    """The maximum over `axis`, NaN where an entry is NaN. Entries equal to it, to the last bit, share the gradient."""
+def _max(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     return np.max(x, axes_of(axis, np.ndim(x)), keepdims=keepdims)
 
 
-@max.vjp
+@_max.vjp
 def _(g, y, x, axis=None, keepdims=False):
     return spread(g, x.shape, axis) * _shares(value(x), value(y), axis)
 
 
-@implements(np.min, positional=2)
+@implements(np.min, np.amin, positional=2)
+def min(
+    x: ArrayLike, axis: Axis = None, keepdims: bool = False, *, initial: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Tensor:  # fmt: skip
+    """The minimum over `axis`, NaN where an entry is NaN. Entries equal to it, to the last bit, share the gradient.
+
+    At a tie with `initial` that gets half of it. `where` needs `initial`, as in NumPy.
+    """
+    if initial is None and where is None:
+        return _min(x, axis, keepdims)
+    return _extreme(_min, minimum, np.inf, x, axis, keepdims, initial, where)
+
+
 @primitive
-def min(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
-    """The minimum over `axis`, NaN where an entry is NaN. Entries equal to it, to the last bit, share the gradient."""
+def _min(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     return np.min(x, axes_of(axis, np.ndim(x)), keepdims=keepdims)
 
 
-@min.vjp
+@_min.vjp
 def _(g, y, x, axis=None, keepdims=False):
     return spread(g, x.shape, axis) * _shares(value(x), value(y), axis)
+
+
+def _extreme(
+    reduction: Any, ufunc: Any, lowest: float, x: Any, axis: Axis, keepdims: bool, initial: Any, where: Any
+) -> Any:
+    """The maximum or minimum over `axis` with an initial value, of those entries where `where` is true."""
+    x, mask = entries(reduction.name, x, None, where)
+    if initial is None:
+        raise ValueError(f"{reduction.name}: where= needs initial=, the result where no entry is left")
+    if not count(x.shape, axis):
+        return _sum(x, axis, keepdims) + initial  # the sum of nothing is 0
+    return ufunc(reduction(x if mask is None else choose(mask, x, lowest), axis, keepdims), initial)
 
 
 def _shares(x: np.ndarray, y: np.ndarray, axis: Axis) -> np.ndarray:
@@ -130,9 +162,14 @@ def _shares(x: np.ndarray, y: np.ndarray, axis: Axis) -> np.ndarray:
 
 
 @implements(np.prod, positional=2)
-def prod(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def prod(
+    x: ArrayLike, axis: Axis = None, keepdims: bool = False, *, dtype: DTypeLike | None = None,
+    initial: ArrayLike | None = None, where: ArrayLike | None = None,
+) -> Tensor:  # fmt: skip
     """The product over `axis`. It is a tree of multiplications, so a zero among the factors needs no special case."""
-    given, shape = as_array(x), np.shape(x)
+    given, mask = entries("prod", x, dtype, where)
+    given = given if mask is None else choose(mask, given, 1)
+    shape = given.shape
     axes = axes_of(axis, len(shape))
     rest = [i for i in range(len(shape)) if i not in axes]
     left = tuple(shape[i] for i in rest)
@@ -144,7 +181,21 @@ def prod(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     if y.shape[-1] == 0:  # the empty product
         y = sum(y, -1, keepdims=True) + 1
     y = reshape(y, kept(shape, axis) if keepdims else left)
-    return astype(y, np.float16) if given.dtype.char == "e" else y
+    y = astype(y, np.float16) if given.dtype.char == "e" else y
+    return y if initial is None else y * initial
+
+
+@implements(np.trace)
+def trace(
+    a: ArrayLike, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: DTypeLike | None = None
+) -> Tensor:
+    """The sum of a diagonal in two axes; see `diagonal`."""
+    return sum(diagonal(a, offset, axis1, axis2), -1, dtype=dtype)
+
+
+@implements(np.linalg.trace)
+def _trace_of_matrices(x: ArrayLike, /, *, offset: int = 0, dtype: DTypeLike | None = None) -> Tensor:
+    return trace(x, offset, -2, -1, dtype)
 
 
 @primitive
@@ -163,22 +214,8 @@ def _(g, y, x, axis=None, keepdims=False):  # e^x / sum e^x
     if x.dtype == np.float16:  # e^(x - y) needs more digits than y has
         x = widened(x)
         y = logsumexp(x, axis, keepdims)
-    y = where(np.isneginf(value(y)), 0, y)
+    y = choose(np.isneginf(value(y)), 0, y)
     return spread(g, x.shape, axis) * exp(x - spread(y, x.shape, axis))
-
-
-@implements(np.cumsum)
-@primitive
-def cumsum(x: ArrayLike, axis: int | None = None):
-    """The running sum along `axis` (an int), or over the flattened array."""
-    x = np.asarray(x)
-    return np.cumsum(widened(x), axis).astype(x.dtype, copy=False) if x.dtype.kind == "f" else np.cumsum(x, axis)
-
-
-@cumsum.vjp
-def _(g, _y, _x, axis=None):  # x_i is part of the sums from i on
-    back = 0 if axis is None else axis
-    return reshape(flip(cumsum(flip(g, back), back), back), _x.shape)
 
 
 def norm(x: Any, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -209,7 +246,7 @@ def norm(x: Any, ord: float | None = None, axis: Axis = None, keepdims: bool = F
         return sum((value(x) != 0) + x * 0, axis, keepdims)
     total = sum(absolute(x) ** ord, axis, keepdims)
     zero = value(total) == 0
-    return where(zero, 0, where(zero, 1, total) ** (1 / ord))
+    return choose(zero, 0, choose(zero, 1, total) ** (1 / ord))
 
 
 @primitive
@@ -227,43 +264,32 @@ def _(g, y, x, axis=None, keepdims=False):  # x / |x|
         x = widened(x)
         y = _norm(x, axis, keepdims)
     zero = value(y) == 0
-    unit = x / spread(where(zero, 1, y), x.shape, axis)  # g / y would overflow where y is tiny
-    return spread(where(zero, 0, g), x.shape, axis) * unit
+    unit = x / spread(choose(zero, 1, y), x.shape, axis)  # g / y would overflow where y is tiny
+    return spread(choose(zero, 0, g), x.shape, axis) * unit
 
 
-def _squares(f: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> np.ndarray:
-    """np.var or np.std, with exact zeros where all entries are equal; a deviation whose square is out of range too."""
-    x = np.asarray(x)
-    wide, axes = widened(x), axes_of(axis, x.ndim)
-    mean = np.mean(wide, axes, keepdims=True)
-    with np.errstate(over=None if f is np.var else "ignore"):  # None: as it is
-        y = f(wide, axes, ddof=ddof, keepdims=keepdims, mean=mean)
-        if _is_rounding(np.sqrt(y) if f is np.var else y, mean):
-            y = f(wide - _first(wide, axes), axes, ddof=ddof, keepdims=keepdims)
-        info = np.finfo(mean.dtype)
-        if f is np.std and not ((y > np.sqrt(info.tiny / info.eps)) & (y < np.inf)).all():
-            d = wide - _first(wide, axes)
-            top = np.max(np.abs(d), axes, keepdims=True)
-            safe = np.where((top > 0) & (top < np.inf), top, 1).astype(top.dtype)
-            y = (f(d / safe, axes, ddof=ddof, keepdims=True) * safe).reshape(y.shape)
-    return y.astype(x.dtype, copy=False) if x.dtype.kind == "f" else y
+def entries(name: str, x: Any, dtype: Any, where: Any) -> tuple[Any, np.ndarray | None]:
+    """x in `dtype`, and `where` as a mask in the shape of x; None where all entries count."""
+    x = as_array(x)
+    x = x if dtype is None else astype(x, dtype)
+    if where is None or where is True:
+        return x, None
+    mask = np.asarray(value(where))
+    if mask.dtype != bool:
+        raise TypeError(f"{name}: expected where= of bools, got {mask.dtype}")
+    return x, np.array(np.broadcast_to(mask, x.shape))  # a copy, as the caller may change it before the backward pass
 
 
-def _centred(x: Any, axis: Axis, std: np.ndarray) -> Any:
-    """x less its mean over `axis`, so that its sum is 0 to the digits of its own, not of x."""
-    m = mean(x, axis, keepdims=True)
-    if not _is_rounding(std, value(m)):
-        return x - m
-    x = x - _first(value(x), axes_of(axis, x.ndim))
-    return x - mean(x, axis, keepdims=True)
+def counted(name: str, mask: np.ndarray, axis: Axis, keepdims: bool, ddof: float = 0) -> np.ndarray:
+    """How many entries are true. Raises ValueError unless they are more than ddof everywhere."""
+    n = np.sum(mask, axes_of(axis, mask.ndim), keepdims=keepdims)
+    if (n <= ddof).any():
+        raise ValueError(f"{name}: {n.min()} entries are left along axis {axis}, needs more than {ddof}")
+    return n
 
 
-def _is_rounding(std: np.ndarray, mean: np.ndarray) -> bool:
-    """Whether some deviation is so small that the rounding of its mean, which is about eps |mean|, shows in it.
-
-    The limit is sqrt(eps) |mean|. Of numbers that are so close to one another, the differences are exact.
-    """
-    return bool((std.reshape(mean.shape) < np.sqrt(np.finfo(mean.dtype).eps) * np.abs(mean)).any())
+def mean_where(x: Any, axis: Axis, keepdims: bool, mask: np.ndarray) -> Any:
+    return _sum(gate(x, mask), axis, keepdims) / counted("mean", mask, axis, keepdims)
 
 
 def _largest(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -272,12 +298,7 @@ def _largest(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return np.where((top > 0) & np.isfinite(top), top, 1).astype(x.dtype)
 
 
-def _first(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """The first entry of x along `axes`, with length 1 there."""
-    return x[tuple(slice(0, 1) if i in axes else slice(None) for i in range(x.ndim))]
-
-
-def _nonempty(name: str, x: Any, axis: Axis, ddof: int = 0) -> None:
+def nonempty(name: str, x: Any, axis: Axis, ddof: float = 0) -> None:
     n = count(np.shape(x), axis)
     if n <= ddof:
         raise ValueError(f"{name}: {n} entries along axis {axis} of shape {np.shape(x)}, needs more than {ddof}")

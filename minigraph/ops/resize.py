@@ -9,10 +9,10 @@ import numpy as np
 from ..kernels.window import Pair
 from ..tensor import Tensor
 from .elementwise import where
+from .indexing import take
 from .linalg import einsum
 from .pool import avg_pool, max_pool
 from .reduce import max as max_of
-from .shape import take
 from .window import PairLike, check_map, pair
 
 __all__ = ["adaptive_avg_pool", "adaptive_max_pool", "resize_bilinear"]

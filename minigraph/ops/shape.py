@@ -1,26 +1,24 @@
-"""Operations that move entries: shapes, joins, indices. Where NumPy has the function, the signature is NumPy's."""
+"""Operations that change the shape or the order of the axes. Where NumPy has the function, the signature is NumPy's."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..fit import sum_to
-from ..kernels import scatter as kernel
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
-from .elementwise import add
+from .elementwise import as_array
 from .numpy_api import implements
 
 __all__ = [
-    "broadcast_to", "concatenate", "expand_dims", "flip", "getitem", "pad", "reshape", "scatter", "scatter_add",
-    "split", "squeeze", "stack", "take", "take_along_axis", "transpose",
+    "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "broadcast_to", "expand_dims", "flip", "fliplr",
+    "flipud", "matrix_transpose", "moveaxis", "ravel", "reshape", "rollaxis", "rot90", "squeeze", "swapaxes",
+    "transpose",
 ]  # fmt: skip
 
 Axis = int | tuple[int, ...] | None
@@ -45,12 +43,20 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 
 @implements(np.reshape)
 @primitive
-def reshape(x: ArrayLike, shape: Shape):
-    """x in another shape with as many entries. One length may be -1, and follows from the others."""
-    return np.reshape(x, shape)
+def reshape(x: ArrayLike, shape: Shape, order: Literal["C", "F"] = "C"):
+    """x in another shape with as many entries. One length may be -1, and follows from the others.
+
+    With order "C" the last index runs fastest, with "F" the first. "A" and "K" depend on how an array lies in memory,
+    which says nothing about a Tensor: they are a ValueError.
+    """
+    if order not in ("C", "F"):
+        raise ValueError(f"reshape: expected order 'C' or 'F', which do not depend on the memory, got {order!r}")
+    return np.reshape(x, shape, order)
 
 
-def _why_not_reshaped(x: Any, shape: Any) -> str | None:
+def _why_not_reshaped(x: Any, shape: Any, order: str = "C") -> str | None:
+    if order not in ("C", "F"):
+        return None
     lengths = (shape,) if np.ndim(shape) == 0 else tuple(shape)
     size, known = np.size(x), math.prod(n for n in lengths if n != -1)
     if lengths.count(-1) > 1:
@@ -64,8 +70,8 @@ reshape.why = _why_not_reshaped
 
 
 @reshape.vjp
-def _(g, _y, _x, shape):
-    return reshape(g, _x.shape)
+def _(g, _y, _x, shape, order="C"):
+    return reshape(g, _x.shape, order)
 
 
 @implements(np.transpose)
@@ -151,19 +157,62 @@ def _(g, _y, _x, axis=None):
     return flip(g, axis)
 
 
+@implements(np.flipud)
+def flipud(m: ArrayLike) -> Tensor:
+    """m in reverse order along its first axis."""
+    return flip(m, 0)
+
+
+@implements(np.fliplr)
+def fliplr(m: ArrayLike) -> Tensor:
+    """m in reverse order along its second axis."""
+    return flip(m, 1)
+
+
+@implements(np.rot90)
+def rot90(m: ArrayLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
+    """m turned k times by 90 degrees in the plane of two axes, from the first towards the second."""
+    x = as_array(m)
+    first, second = axes_of(axes, x.ndim) if len(axes) == 2 else (0, 0)
+    if first == second:
+        raise ValueError(f"rot90: expected two different axes, got {axes}")
+    if k % 2:
+        x = swapaxes(x, first, second)
+    turned = {0: (), 1: (first,), 2: (first, second), 3: (second,)}[k % 4]
+    return flip(x, turned) if turned else x
+
+
 @implements(np.ravel)
-def _ravel(x: ArrayLike) -> Tensor:
-    return reshape(x, -1)
+def ravel(x: ArrayLike, order: Literal["C", "F"] = "C") -> Tensor:
+    """The entries of x in one axis; `order` as for `reshape`."""
+    return reshape(x, -1, order)
 
 
 @implements(np.swapaxes)
-def _swapaxes(x: ArrayLike, axis1: int, axis2: int) -> Tensor:
+def swapaxes(x: ArrayLike, axis1: int, axis2: int) -> Tensor:
+    """x with two of its axes exchanged."""
     return transpose(x, _order(np.swapaxes, x, axis1, axis2))
 
 
 @implements(np.moveaxis)
-def _moveaxis(x: ArrayLike, source: Any, destination: Any) -> Tensor:
+def moveaxis(x: ArrayLike, source: Any, destination: Any) -> Tensor:
+    """x with the axes `source` at the places `destination`, the others in their order."""
     return transpose(x, _order(np.moveaxis, x, source, destination))
+
+
+@implements(np.rollaxis)
+def rollaxis(x: ArrayLike, axis: int, start: int = 0) -> Tensor:
+    """x with `axis` moved in front of the axis `start`."""
+    return transpose(x, _order(np.rollaxis, x, axis, start))
+
+
+@implements(np.matrix_transpose, np.linalg.matrix_transpose)
+def matrix_transpose(x: ArrayLike) -> Tensor:
+    """x with its last two axes exchanged: (..., n, m) -> (..., m, n)."""
+    t = as_array(x)
+    if t.ndim < 2:
+        raise ValueError(f"matrix_transpose: expected at least two axes, got shape {t.shape}")
+    return swapaxes(t, -1, -2)
 
 
 def _order(f: Callable[..., Any], x: ArrayLike, *axes: Any) -> tuple[int, ...]:
@@ -172,247 +221,35 @@ def _order(f: Callable[..., Any], x: ArrayLike, *axes: Any) -> tuple[int, ...]:
     return f(numbered, *axes).shape
 
 
-# ---------------------------------------------------------------- joining and splitting
+@implements(np.broadcast_arrays)
+def broadcast_arrays(*args: ArrayLike) -> tuple[Tensor, ...]:
+    """Each of the arrays, broadcast to the shape of all."""
+    shape = np.broadcast_shapes(*(np.shape(value(a)) for a in args))
+    return tuple(broadcast_to(a, shape) for a in args)
 
 
-@primitive
-def _concatenate(axis: int, *xs: Any):
-    """The arrays one after another along `axis`."""
-    return np.concatenate(xs, axis)
+@implements(np.atleast_1d)
+def atleast_1d(*arys: ArrayLike) -> Any:
+    """Each array with at least one axis. One argument gives one array, several give a tuple."""
+    return _each(lambda x: reshape(x, 1) if x.ndim == 0 else x, arys)
 
 
-def _why_not_joined(axis: int, *xs: Any) -> str | None:
-    shapes = [np.shape(x) for x in xs]
-    if () in shapes:
-        return f"array {shapes.index(())} has no axis to join along: use stack"
-    first, axis = shapes[0], operator.index(axis)
-    for i, shape in enumerate(shapes):
-        if len(shape) != len(first):
-            return f"array 0 {first} has {len(first)} axes, array {i} {shape} has {len(shape)}"
-        if not -len(first) <= axis < len(first):
-            return f"axis {axis} is out of range for arrays of {len(first)} axes"
-        for k, (m, n) in enumerate(zip(first, shape, strict=True)):
-            if m != n and k != axis % len(first):
-                return f"along axis {axis}: array 0 {first} and array {i} {shape} differ on axis {k}, {m} and {n}"
-    return None
+@implements(np.atleast_2d)
+def atleast_2d(*arys: ArrayLike) -> Any:
+    """Each array with at least two axes: (n,) -> (1, n). One argument gives one array, several give a tuple."""
+    return _each(lambda x: reshape(x, (1, x.size)) if x.ndim < 2 else x, arys)
 
 
-_concatenate.why = _why_not_joined
+@implements(np.atleast_3d)
+def atleast_3d(*arys: ArrayLike) -> Any:
+    """Each array with at least three axes: (n,) -> (1, n, 1), (n, m) -> (n, m, 1). Several arguments give a tuple."""
+
+    def f(x: Any) -> Any:
+        return expand_dims(x, -1) if x.ndim == 2 else reshape(x, (1, x.size, 1)) if x.ndim < 2 else x
+
+    return _each(f, arys)
 
 
-@_concatenate.vjp
-def _(g, _y, _axis, *_xs):
-    axis = operator.index(_axis) % g.ndim
-    lengths = [(x.shape if hasattr(x, "shape") else np.shape(x))[axis] for x in _xs]  # a constant may be a list
-    ends = [*itertools.accumulate(lengths)]
-
-    def piece(n: int, end: int) -> Any:
-        return lambda: g[(slice(None),) * axis + (slice(end - n, end),)]
-
-    return (None, *map(piece, lengths, ends))
-
-
-@implements(np.concatenate)
-def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0) -> Tensor:
-    """Join arrays along an existing axis; all other lengths must agree. With axis None they are flattened first."""
-    _check_sequence("concatenate", arrays)
-    if axis is None:
-        arrays, axis = [_reshaped(reshape, a, -1) for a in arrays], 0
-    return _concatenate(axis, *arrays)
-
-
-@implements(np.stack)
-def stack(arrays: Sequence[ArrayLike], axis: int = 0) -> Tensor:
-    """Arrays of one shape along a new axis."""
-    _check_sequence("stack", arrays)
-    shapes = {np.shape(value(a)) for a in arrays}
-    if len(shapes) > 1:
-        raise ValueError(f"stack: expected arrays of one shape, got {sorted(shapes)}")
-    shape = shapes.pop()
-    if not -len(shape) - 1 <= axis <= len(shape):
-        raise ValueError(f"stack: axis {axis} is out of range for a new axis of arrays of shape {shape}")
-    return _concatenate(axis, *(_reshaped(expand_dims, a, axis) for a in arrays))
-
-
-def _reshaped(f: Callable[..., Any], a: Any, to: Any) -> Any:
-    """f(a, to). A list stays one, since a list of numbers does not decide the dtype of a result."""
-    return f(a, to) if hasattr(a, "shape") else f(a, to).tolist()
-
-
-@implements(np.split)
-def split(x: ArrayLike, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """x cut along `axis` into a list: into `sections` equal parts, or before each of the given indices."""
-    shape = np.shape(value(x))
-    if not -len(shape) <= axis < len(shape):
-        raise ValueError(f"split: axis {axis} is out of range for shape {shape}")
-    axis, n = axis % len(shape), shape[axis]
-    if isinstance(sections, (int, np.integer)):
-        if sections < 1 or n % sections:
-            raise ValueError(f"split: {n} entries along axis {axis} do not divide into {sections} parts")
-        cuts = [i * (n // int(sections)) for i in range(1, int(sections))]
-    else:
-        cuts = [int(i) for i in sections]
-    return [
-        getitem(x, (slice(None),) * axis + (slice(a, b),))
-        for a, b in zip([0, *cuts], [*cuts, n], strict=True)
-    ]
-
-
-def _check_sequence(name: str, arrays: Any) -> None:
-    if not isinstance(arrays, (list, tuple)) or not arrays:
-        raise TypeError(f"{name}: expected a list or tuple of at least one array, got {type(arrays).__name__}")
-
-
-# ---------------------------------------------------------------- padding
-
-
-def pad(x: ArrayLike, widths: Any, mode: str = "constant", value: float = 0) -> Tensor:
-    """x with `widths` more entries on each side of each axis.
-
-    Args:
-        widths: a `(before, after)` pair for each axis, or as numpy.pad takes it: one int or one pair for all.
-        mode: "constant" (filled with `value`) or "reflect" (mirrored without repeating the edge).
-
-    Raises:
-        ValueError: widths that are no such ints or negative, another mode, or reflect wider than the axis less one.
-    """
-    shape = np.shape(x)
-    try:
-        given = np.broadcast_to(np.asarray(widths), (len(shape), 2))
-    except ValueError:  # ragged, or for another number of axes
-        given = None
-    if given is None or given.dtype.kind not in "iu" or (given < 0).any():
-        raise ValueError(
-            f"pad: expected widths of at least 0, an int, a pair, or a pair for each of {len(shape)} axes, got {widths}"
-        )
-    pairs = given.tolist()
-    if mode == "constant":
-        return _pad(x, tuple((a, b) for a, b in pairs), value)
-    if mode != "reflect":
-        raise ValueError(f"pad: expected mode 'constant' or 'reflect', got {mode!r}")
-    padded: Any = x
-    for axis, (n, (before, after)) in enumerate(zip(shape, pairs, strict=True)):
-        if before or after:
-            if max(before, after) >= n:
-                raise ValueError(f"pad: reflect by {(before, after)} needs more than {n} entries along axis {axis}")
-            padded = take(padded, np.pad(np.arange(n), (before, after), "reflect"), axis)
-    return padded
-
-
-@primitive
-def _pad(x: ArrayLike, widths: Any, value: float):
-    """x inside a larger array filled with `value`."""
-    return np.pad(x, widths, constant_values=value)
-
-
-@_pad.vjp
-def _(g, _y, _x, widths, value):
-    return g[tuple(slice(a, a + n) for (a, _), n in zip(widths, _x.shape, strict=True))]
-
-
-# ---------------------------------------------------------------- indexing
-
-
-@primitive
-def _getitem(x: Any, index: Any):
-    return np.asarray(x)[index]
-
-
-@_getitem.vjp
-def _(g, _y, _x, index):
-    return scatter(g, index, _x.shape)
-
-
-@primitive
-def scatter(values: Any, index: Any, shape: tuple[int, ...]):
-    """Zeros of `shape` with `values` added at `index`, the adjoint of x[index].
-
-    Repeated indices add up. `values` has the shape of x[index] or broadcasts to it, and the result has its dtype.
-    """
-    return kernel.scatter(values, index, shape)
-
-
-def _why_not_scattered(values: Any, index: Any, shape: Any) -> str | None:
-    picked = np.shape(np.broadcast_to(0, shape)[index])
-    return f"values {np.shape(values)} do not broadcast to x[index], which has the shape {picked}"
-
-
-scatter.why = _why_not_scattered
-
-
-@scatter.vjp
-def _(g, _y, _values, index, shape):
-    picked = getitem(g, index)
-    if picked.shape == _values.shape:
-        return picked
-    broadcast = _values.shape[max(0, _values.ndim - picked.ndim) :]  # all but axes of length 1 in front
-    return reshape(sum_to(picked, broadcast), _values.shape)
-
-
-def getitem(x: ArrayLike, index: Any) -> Tensor:
-    """x[index] as in NumPy: slices, ints, None, ..., masks, integer arrays. Gradients of repeated indices add up."""
-    return _getitem(x, _index(index))
-
-
-def scatter_add(x: Any, index: Any, values: ArrayLike) -> Tensor:
-    """A copy of x with `values` added at `index`. Repeated indices add up, as in numpy.add.at."""
-    shape = np.shape(value(x))
-    index = _index(index)
-    where = np.shape(np.broadcast_to(0, shape)[index])
-    if not hasattr(values, "shape") and hasattr(x, "dtype") and x.dtype.kind == "f":
-        values = np.asarray(values, x.dtype)  # a list of numbers does not decide the dtype of the result
-    try:
-        added = broadcast_to(values, where)
-    except ValueError:
-        given = np.shape(value(values))
-        raise ValueError(f"scatter_add: values {given} do not broadcast to x[index], of shape {where}") from None
-    return add(x, scatter(added, index, shape))
-
-
-@implements(np.take)
-def take(x: ArrayLike, indices: ArrayLike, axis: int | None = None) -> Tensor:
-    """The entries at `indices` (integers) along `axis`, or of the flattened array."""
-    indices = _integers("take", indices)
-    if axis is None:
-        x, axis = reshape(x, -1), 0
-    shape = np.shape(value(x))
-    if not -len(shape) <= axis < len(shape):
-        raise ValueError(f"take: axis {axis} is out of range for {len(shape)} axes")
-    try:
-        return getitem(x, (slice(None),) * (axis % len(shape)) + (indices,))
-    except IndexError:
-        n, low, high = shape[axis], indices.min(), indices.max()
-        raise IndexError(f"take: expected indices in [-{n}, {n}) along axis {axis}, got {low} to {high}") from None
-
-
-@implements(np.take_along_axis)
-def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int) -> Tensor:
-    """For axis 1: y[i, k] = x[i, indices[i, k]]. On every other axis the indices have the length of x."""
-    indices = _integers("take_along_axis", indices)
-    shape = np.shape(value(x))
-    if len(shape) != indices.ndim or not -len(shape) <= axis < len(shape):
-        raise ValueError(
-            f"take_along_axis: indices of {indices.ndim} axes and axis {axis} do not fit x of shape {shape}"
-        )
-    axis %= len(shape)
-    index = list(np.ogrid[tuple(slice(n) for n in shape)])
-    index[axis] = indices
-    return getitem(x, tuple(index))
-
-
-def _index(index: Any) -> Any:
-    """`index` with arrays in the place of Tensors and lists."""
-    if type(index) is tuple:
-        return tuple(_index(i) for i in index)
-    if type(index) is list:
-        return np.asarray(index) if index else np.zeros(0, np.intp)
-    return value(index)
-
-
-def _integers(name: str, indices: Any) -> np.ndarray:
-    indices = np.asarray(value(indices))
-    if indices.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integer indices, got {indices.dtype}")
-    return indices
-
-
+def _each(f: Callable[[Any], Any], arys: tuple[Any, ...]) -> Any:
+    results = tuple(f(as_array(a)) for a in arys)
+    return results[0] if len(results) == 1 else results

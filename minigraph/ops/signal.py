@@ -15,9 +15,11 @@ from ..primitive import primitive
 from ..tensor import Tensor, value
 from .conv import conv2d
 from .elementwise import as_array, clip, where
+from .indexing import take
 from .linalg import operands
 from .numpy_api import implements
-from .shape import flip, pad, reshape, take, transpose
+from .padding import pad
+from .shape import flip, reshape, transpose
 
 __all__ = ["convolve", "correlate", "interp", "irfft", "rfft"]
 

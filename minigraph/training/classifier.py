@@ -14,7 +14,7 @@ from .. import parallel, transforms, tree
 from ..blame import describe
 from ..data import DataError, Loader, read_image
 from ..data.dataset import as_examples
-from ..ops.elementwise import relu
+from ..ops.activations import relu
 from ..ops.loss import softmax
 from ..serialize import CheckpointError
 from ..tree import Tree

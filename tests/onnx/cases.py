@@ -28,6 +28,13 @@ def small_transformer(rng):
     return params, lambda n: rng.integers(0, 11, (n, 8))
 
 
+# Rows whose operations follow the values of their inputs, by NumPy and outside of the graph: an order, NaN, a turn.
+BY_VALUE = {
+    "median", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar",
+    "partition", "percentile", "quantile", "sort", "top_k", "unique", "unwrap",
+}  # fmt: skip
+
+
 class Array:
     """The place of a floating argument."""
 

@@ -220,6 +220,17 @@ linear(
 AXES = ({}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}, {"keepdims": True})
 
 
+MASK = np.arange(12).reshape(2, 3, 2) % 3 != 1
+WHERE = ({"where": MASK}, {"where": MASK, "axis": 1}, {"where": MASK, "axis": -1, "keepdims": True},
+         {"where": np.array([[True], [False], [True]]), "axis": (0, 1)})  # fmt: skip
+MEAN = (case(normal(2, 3), mean=[[0.3, 0.3, 0.3]], axis=0), case(normal(4), correction=1))
+
+
+def masked(draw, **kwargs):
+    """The cases of a reduction of some of the entries."""
+    return [case(draw(2, 3, 2), **kw, **kwargs) for kw in WHERE]
+
+
 def reduction(name, reference, draw, *cases, empty=(), **kwargs):
     row(name, reference, *(case(draw(2, 3, 2), **kw) for kw in AXES), case(draw()), *cases, empty=empty, **kwargs)
 
@@ -238,15 +249,27 @@ def norm(x, ord=None, axis=None, keepdims=False):
     return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
 
 
-reduction("sum", np.sum, normal, linear=True, empty=NOTHING)
-reduction("mean", np.mean, normal, linear=True, empty=NONE_LEFT)
-reduction("var", np.var, normal, case(normal(4), ddof=1), empty=NONE_LEFT)
-row("std", np.std, *(case(normal(2, 3, 2), **kw) for kw in AXES), case(normal(4), ddof=1), empty=NONE_LEFT)
-reduction("max", np.max, spaced, empty=NONE_LEFT)
-reduction("min", np.min, spaced, empty=NONE_LEFT)
 reduction(
-    "prod", np.prod, normal, case(np.array([2.0, 0.0, 3.0])), case(np.array([[0.0, 0.0, 3.0]]), axis=1), order=3,
-    empty=NOTHING,
+    "sum", np.sum, normal, *masked(normal), case(normal(2, 3), axis=1, initial=2.5), linear=True,
+    empty=(*NOTHING, case(normal(0, 2), axis=0, initial=2.0)),
+)  # fmt: skip
+reduction("mean", np.mean, normal, *masked(normal), linear=True, empty=NONE_LEFT)
+reduction("var", np.var, normal, case(normal(4), ddof=1), *masked(normal), *MEAN, empty=NONE_LEFT)
+row(
+    "std", np.std, *(case(normal(2, 3, 2), **kw) for kw in AXES), case(normal(4), ddof=1), *masked(normal), *MEAN,
+    empty=NONE_LEFT,
+)  # fmt: skip
+reduction(
+    "max", np.max, spaced, *masked(spaced, initial=-0.45), case(spaced(2, 3), axis=0, initial=0.35),
+    empty=(*NONE_LEFT, case(normal(0, 2), axis=0, initial=2.0), case(normal(0, 2), keepdims=True, initial=2.0)),
+)  # fmt: skip
+reduction(
+    "min", np.min, spaced, *masked(spaced, initial=0.45), case(spaced(2, 3), axis=0, initial=0.35),
+    empty=(*NONE_LEFT, case(normal(0, 2), axis=0, initial=2.0)),
+)  # fmt: skip
+reduction(
+    "prod", np.prod, normal, case(np.array([2.0, 0.0, 3.0])), case(np.array([[0.0, 0.0, 3.0]]), axis=1),
+    *masked(normal), case(normal(2, 3), initial=2.5, axis=0), order=3, empty=NOTHING,
 )  # fmt: skip
 reduction("logsumexp", logsumexp, normal, empty=NONE_LEFT)
 row(
@@ -265,7 +288,7 @@ row(
 
 linear(
     "reshape", np.reshape, case(normal(2, 3), (3, 2)), case(normal(2, 3), -1), case(normal(2, 3), (1, -1, 2)),
-    empty=(case(normal(0, 3), (3, 0)),),
+    case(normal(2, 3, 2), (4, 3), order="F"), empty=(case(normal(0, 3), (3, 0)),),
 )  # fmt: skip
 linear(
     "transpose", np.transpose, case(normal(2, 3)), case(normal(2, 3, 2), (1, 2, 0)),
@@ -297,13 +320,15 @@ linear(
 )  # fmt: skip
 
 
-def pad(x, widths, mode="constant", value=0):
-    return np.pad(x, widths, mode, **({"constant_values": value} if mode == "constant" else {}))
-
-
 linear(
-    "pad", pad, case(normal(2, 3), 1), case(normal(2, 3), ((0, 1), (2, 0))), case(normal(4), (2, 1), "reflect"),
-    case(normal(2, 3), ((1, 0), (2, 2)), "reflect"),
+    "pad", np.pad, case(normal(2, 3), 1), case(normal(2, 3), ((0, 1), (2, 0))), case(normal(4), (2, 1), "reflect"),
+    case(normal(2, 3), ((1, 0), (2, 2)), "reflect"), case(normal(2, 3), 1, constant_values=((1.0, 2.0), (3.0, 4.0))),
+    case(normal(2, 3), {0: (1, 2), -1: (0, 1)}), case(normal(3), (7, 4), "reflect"),
+    case(normal(3), (7, 4), "symmetric"),
+    *(case(normal(2, 3), ((1, 0), (2, 2)), mode) for mode in ("edge", "symmetric", "wrap", "mean", "linear_ramp")),
+    *(case(normal(3), (2, 7), mode, reflect_type="odd") for mode in ("reflect", "symmetric")),
+    case(normal(2, 3), 2, "linear_ramp", end_values=(1.0, 2.0)),
+    case(normal(2, 4), ((0, 0), (1, 2)), "mean", stat_length=2),
     empty=(case(normal(0, 2), ((1, 0), (0, 0))),),
 )  # fmt: skip
 
@@ -346,6 +371,7 @@ linear(
 linear(
     "take", np.take, case(normal(3, 2), np.array([0, 0, 2]), axis=0),
     case(normal(2, 3), np.array([[1], [-1]]), axis=-1), case(normal(2, 3), [5, 0, 5]), case(normal(3), 1),
+    case(normal(2, 3), [4, -5], axis=1, mode="wrap"), case(normal(3), [4, -5], mode="clip"),
     empty=(case(normal(3), np.array([], int)),),
 )  # fmt: skip
 linear(
@@ -353,6 +379,270 @@ linear(
     case(normal(2, 3), np.array([[1, 0, 1]]), 0),
     empty=(case(normal(0, 3), np.zeros((0, 1), int), 1),),
 )  # fmt: skip
+
+# ---------------------------------------------------------------- NumPy's elementwise functions
+
+
+def within(low, high, *shape):
+    return Draw(lambda rng: rng.uniform(low, high, shape))
+
+
+def xlogy(a, b):
+    return a * np.log(b)
+
+
+unary("exp2", np.exp2, normal(2, 3), order=3)
+unary("log2", np.log2, positive(2, 3), order=3)
+unary("log10", np.log10, positive(2, 3), order=3)
+unary("cbrt", np.cbrt, positive(2, 3), Draw(lambda rng: -rng.uniform(0.5, 2.0, 3)), order=3)
+unary("tan", np.tan, within(-1.1, 1.1, 2, 3), order=3)
+unary("arcsin", np.arcsin, within(-0.9, 0.9, 2, 3), order=3)
+unary("arccos", np.arccos, within(-0.9, 0.9, 2, 3), order=3)
+unary("arctan", np.arctan, normal(2, 3), order=3)
+unary("sinh", np.sinh, normal(2, 3), order=3)
+unary("cosh", np.cosh, normal(2, 3), order=3)
+unary("arcsinh", np.arcsinh, normal(2, 3), order=3)
+unary("arccosh", np.arccosh, within(1.2, 3.0, 2, 3), order=3)
+unary("arctanh", np.arctanh, within(-0.8, 0.8, 2, 3), order=3)
+unary("sinc", np.sinc, normal(2, 3), within(-0.3, 0.3, 4), within(-4, 4, 4), order=3)
+unary("deg2rad", np.deg2rad, normal(2, 3), linear=True)
+unary("rad2deg", np.rad2deg, normal(2, 3), linear=True)
+unary("square", np.square, normal(2, 3), order=3)
+unary("reciprocal", np.reciprocal, positive(2, 3), order=3)
+unary("positive", np.positive, normal(2, 3), linear=True)
+row("nan_to_num", np.nan_to_num, case(normal(2, 3)), case(normal(3), nan=1.0), empty=(case(normal(0, 2)),))
+row(
+    "unwrap", np.unwrap, case(np.array([0.3, 6.0, 12.5, 12.0])),
+    case(np.array([[0.3, 0.1], [2.1, 1.2]]), axis=0, period=1.5),
+    empty=(case(normal(0, 2)),),
+)  # fmt: skip
+for piecewise_constant in ("sign", "floor", "ceil", "trunc", "rint"):
+    unary(piecewise_constant, getattr(np, piecewise_constant), shifted(2, 3))
+row("round", np.round, case(shifted(2, 3)), case(shifted(2, 3), 1), case(shifted(2, 3), decimals=-1),
+    empty=(case(normal(0)),))
+unary("modf", np.modf, spaced(2, 3))
+binary("arctan2", np.arctan2, normal, normal, case(normal(3), 2), case(2.5, normal(3)), order=3)
+binary("hypot", np.hypot, normal, positive, case(normal(3), 2), case(2.5, normal(3)), order=3)
+binary("logaddexp", np.logaddexp, normal, normal, case(normal(3), 2), case(2.5, normal(3)), order=3)
+binary("logaddexp2", np.logaddexp2, normal, normal, case(normal(3), 2), order=3)
+binary("xlogy", xlogy, normal, positive, case(normal(3), 2), case(2.5, positive(3)), order=3)
+row("ldexp", np.ldexp, case(normal(2, 3), np.array([1, -2, 3])), case(normal(2), 2), empty=(case(normal(0), 2),))
+binary("fmax", np.fmax, spaced, shifted, case(spaced(4), 0))
+binary("fmin", np.fmin, spaced, shifted, case(spaced(4), 0))
+binary("copysign", np.copysign, spaced, shifted, case(spaced(3), -2))
+row(
+    "fmod", np.fmod, case(np.array([0.7, 2.3, -1.7]), np.array([1.0, 0.8, 0.9])), case(np.array([0.7, -2.3]), -1.0),
+    case(7, np.array([[1.1], [2.9]])), empty=(case(normal(0, 2), 1.0),),
+)  # fmt: skip
+for quotient in ("floor_divide", "divmod"):
+    row(
+        quotient, getattr(np, quotient), case(np.array([0.7, 2.3, -1.7]), np.array([1.0, 0.8, 0.9])),
+        case(np.array([0.7, -2.3]), -1.0), case(7, np.array([[1.1], [2.9]])), empty=(case(normal(0, 2), 1.0),),
+    )  # fmt: skip
+row(
+    "heaviside", np.heaviside, case(np.array([-1, 0, 2, 0]), normal(4)), case(spaced(3), 0.5),
+    case(np.array([[0], [1]]), normal(2)),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- NumPy's running and other reductions
+
+linear(
+    "trace", np.trace, case(normal(3, 3)), case(normal(3, 4), 1), case(normal(2, 3, 2), -1, 0, 2),
+    case(normal(2, 3), offset=5),
+)  # fmt: skip
+row(
+    "cumprod", np.cumprod, case(normal(2, 3)), case(normal(2, 3), axis=0),
+    case(np.array([2.0, 0.0, 3.0, 0.0]), axis=-1),
+    order=3, empty=(case(normal(0, 2)), case(normal(0, 2), axis=0)),
+)  # fmt: skip
+
+
+def cumulative(f, start):
+    def reference(x, axis=0, include_initial=False):
+        y = f(x, axis)
+        lengths = [1 if k == axis % x.ndim else n for k, n in enumerate(x.shape)]
+        return np.concatenate([np.full(lengths, start), y], axis) if include_initial else y
+
+    return reference
+
+
+CUMULATIVE = (case(normal(3)), case(normal(2, 3), axis=-1), case(normal(2, 3), axis=0, include_initial=True))
+row("cumulative_sum", cumulative(np.cumsum, 0.0), *CUMULATIVE, linear=True, empty=(case(normal(0)),))
+row("cumulative_prod", cumulative(np.cumprod, 1.0), *CUMULATIVE, empty=(case(normal(0)),))
+NAN = np.array([[0.5, np.nan, -1.2], [2.1, 0.3, np.nan]])
+
+
+def with_nan(f):
+    """f of an array with NaN at some places, which finite differences cannot be told of."""
+    return lambda x, *args, **kwargs: f(mg.where(np.isnan(NAN), np.nan, x), *args, **kwargs)
+
+
+def nan_row(name, *cases, **kwargs):
+    reference = getattr(np, name)
+    row(name, lambda x, *a, **kw: reference(np.where(np.isnan(NAN), np.nan, x), *a, **kw), *cases,
+        op=with_nan(getattr(mg, name)), **kwargs)  # fmt: skip
+
+
+NAN_CASES = (case(spaced(2, 3)), case(spaced(2, 3), axis=0), case(spaced(2, 3), axis=1, keepdims=True))
+for without_nan in ("nansum", "nanprod", "nanmean", "nanvar", "nanstd", "nanmax", "nanmin"):
+    nan_row(without_nan, *NAN_CASES[:: 2 if without_nan == "nanstd" else 1])
+nan_row("nancumsum", case(spaced(2, 3)), case(spaced(2, 3), axis=1))
+nan_row("nancumprod", case(spaced(2, 3)), case(spaced(2, 3), axis=1))
+
+# ---------------------------------------------------------------- order and statistics
+
+row("sort", np.sort, case(spaced(2, 3)), case(spaced(2, 3), 0), case(spaced(2, 3), axis=None),
+    empty=(case(normal(0, 2)),))
+
+
+def partition(a, kth, axis=-1):
+    return np.take_along_axis(a, np.argpartition(a, kth, axis), axis)
+
+
+row("partition", partition, case(spaced(5), 2), case(spaced(2, 3), 1, axis=0), case(spaced(6), (1, 3)))
+
+
+def top_k(x, k, axis=-1, largest=True):
+    y = np.sort(x, axis)
+    return np.take(np.flip(y, axis) if largest else y, np.arange(k), axis)
+
+
+row(
+    "top_k", top_k, case(spaced(5), 2), case(spaced(2, 3), 2, axis=0), case(spaced(4), 3, largest=False),
+    op=lambda x, k, axis=-1, **kw: mg.top_k(x, k, axis, **kw)[0], empty=(case(normal(0, 2), 1),),
+)  # fmt: skip
+row("unique", np.unique, case(spaced(2, 3)), case(spaced(3, 2), axis=0), empty=(case(normal(0)),))
+row(
+    "median", np.median, case(spaced(5)), case(spaced(2, 4), axis=1), case(spaced(2, 3, 2), axis=(0, 2), keepdims=True),
+)  # fmt: skip
+row(
+    "quantile", np.quantile, case(spaced(5), 0.3), case(spaced(2, 4), [0.0, 0.5, 0.9], axis=1),
+    *(case(spaced(6), 0.37, method=m) for m in (
+        "inverted_cdf", "averaged_inverted_cdf", "closest_observation", "interpolated_inverted_cdf", "hazen", "weibull",
+        "linear", "median_unbiased", "normal_unbiased", "lower", "higher", "midpoint", "nearest")),
+    case(spaced(2, 3, 2), [[0.2], [0.7]], axis=(0, 2), keepdims=True),
+)  # fmt: skip
+row("percentile", np.percentile, case(spaced(5), 30), case(spaced(2, 4), [0, 50, 90.0], axis=1))
+row("ptp", np.ptp, case(spaced(2, 3)), case(spaced(2, 3), axis=0), case(spaced(2, 3), axis=1, keepdims=True))
+row(
+    "average", np.average, case(normal(2, 3)), case(normal(2, 3), axis=0, weights=[0.3, 0.9]),
+    case(normal(2, 3), None, positive(2, 3)), case(normal(2, 3), 1, positive(3)),
+    case(normal(2, 3), (1, 0), positive(3, 2), returned=True), case(normal(2, 3), 1, positive(3), keepdims=True),
+)  # fmt: skip
+row(
+    "cov", np.cov, case(normal(3, 4)), case(normal(4)), case(normal(2, 4), normal(4)), case(normal(4, 2), rowvar=False),
+    case(normal(2, 4), bias=True), case(normal(2, 4), ddof=2),
+    case(normal(2, 4), None, True, False, None, np.array([1, 2, 1, 3]), positive(4)),
+    case(normal(2, 4), None, True, False, 0, None, positive(4)),
+)  # fmt: skip
+row("corrcoef", np.corrcoef, case(normal(3, 4)), case(normal(4), normal(4)), case(normal(4, 2), rowvar=False))
+
+# ---------------------------------------------------------------- differences
+
+linear(
+    "diff", np.diff, case(normal(2, 4)), case(normal(4, 2), 2, 0), case(normal(2, 3), 1, -1, 0.5, normal(2, 2)),
+    case(normal(3), 0), empty=(case(normal(0, 2), axis=0), case(normal(1))),
+)  # fmt: skip
+linear("ediff1d", np.ediff1d, case(normal(2, 3)), case(normal(3), normal(2), normal(1)), empty=(case(normal(1)),))
+PLACES = np.array([0.0, 0.4, 1.5, 1.9])
+row(
+    "gradient", np.gradient, case(normal(4)), case(normal(3, 4)), case(normal(2, 4), 0.5, axis=1),
+    case(normal(4), PLACES),
+    case(normal(4), PLACES, edge_order=2), case(normal(3, 4), 0.5, PLACES, edge_order=2),
+    case(normal(3, 3), axis=(1, 0)),
+)  # fmt: skip
+row(
+    "trapezoid", np.trapezoid, case(normal(2, 3)), case(normal(3, 2), dx=0.5, axis=0), case(normal(2, 4), PLACES),
+    case(normal(4, 2), PLACES, axis=0), case(normal(2, 3), normal(2, 3)), case(normal(3), normal(3)),
+    empty=(case(normal(2, 0)),),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- NumPy's functions of shapes
+
+
+def plain(name, *cases, reference=None, **kwargs):
+    """A row of a linear function that has NumPy's name and arguments."""
+    linear(name, reference or getattr(np, name), *cases, **kwargs)
+
+
+plain("ravel", case(normal(2, 3)), case(normal(2, 3, 2), "F"), empty=(case(normal(0, 3)),))
+plain("swapaxes", case(normal(2, 3), 0, 1), case(normal(2, 3, 2), axis1=-1, axis2=0), empty=(case(normal(0, 3), 0, 1),))
+plain("moveaxis", case(normal(2, 3, 2), 0, -1), case(normal(2, 3, 2), source=(0, 1), destination=(2, 0)))
+plain("rollaxis", case(normal(2, 3, 2), 2), case(normal(2, 3, 2), 0, start=2))
+plain("matrix_transpose", case(normal(2, 3)), case(normal(2, 3, 2)), empty=(case(normal(0, 3)),))
+plain("fliplr", case(normal(2, 3)), empty=(case(normal(0, 3)),))
+plain("flipud", case(normal(2, 3)), empty=(case(normal(0, 3)),))
+plain("rot90", *(case(normal(2, 3), k) for k in range(-1, 4)), case(normal(2, 3, 2), axes=(2, 1)))
+plain("broadcast_arrays", case(normal(2, 1), normal(3)), case(normal(2)))
+for least in ("atleast_1d", "atleast_2d", "atleast_3d"):
+    plain(least, case(normal()), case(normal(3)), case(normal(), normal()), case(normal(1, 2, 2)))
+plain("copy", case(normal(2, 3)), empty=(case(normal(0, 2)),))
+plain("full_like", case(normal(2, 3), normal()), case(normal(2, 3), normal(3)),
+    case(normal(2), normal(3, 1), shape=(3, 2)))
+plain(
+    "array", case([normal(2), normal(2)]), case([[normal(), 2.0], [1.0, normal()]]), case(normal(3)),
+    case([1.0, normal()]),
+)  # fmt: skip
+plain(
+    "linspace", case(normal(), normal(), 4), case(normal(2), normal(2, 1), num=3, endpoint=False, axis=-1),
+    case(normal(), 2.0, 1), case(normal(2), 1, 3, retstep=True), empty=(case(normal(), normal(), 0),),
+)  # fmt: skip
+row(
+    "logspace", np.logspace, case(normal(), normal(), 4), case(normal(), 1.5, num=3, endpoint=False, base=2.0),
+    case(normal(), normal(), 3, True, positive()), case(normal(2), normal(2), 3, True, positive(2), None, -1),
+)  # fmt: skip
+plain(
+    "meshgrid", case(normal(2), normal(3)), case(normal(2), normal(3), indexing="ij"),
+    case(normal(2), normal(3), normal(2), sparse=True), case(normal(3)), empty=(case(normal(0), normal(2)),),
+)  # fmt: skip
+plain("vstack", case([normal(3), normal(2, 3)]), case([normal(2), normal(2)]), empty=(case([normal(0), normal(0)]),))
+plain("hstack", case([normal(3), normal(2)]), case([normal(2, 1), normal(2, 2)]), case([normal(), normal()]))
+plain("dstack", case([normal(3), normal(3)]), case([normal(2, 3), normal(2, 3, 1)]))
+plain("column_stack", case([normal(3), normal(3)]), case([normal(3, 2), normal(3)]))
+plain("block", case([[normal(2, 2), normal(2, 1)], [normal(1, 2), normal(1, 1)]]), case([normal(2), normal(3), 1.0]))
+plain("append", case(normal(2, 3), normal(2)), case(normal(2, 3), normal(1, 3), axis=0), case([1.0, 2.0], normal()))
+plain("unstack", case(normal(2, 3)),
+    case(normal(2, 3), axis=-1), reference=lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)))
+plain("array_split", case(normal(5, 2), 3), case(normal(2, 5), [1, 3], axis=-1), empty=(case(normal(0), 2),))
+plain("vsplit", case(normal(4, 2), 2), case(normal(3, 2), [1]))
+plain("hsplit", case(normal(2, 4), 2), case(normal(4), [1, 3]))
+plain("dsplit", case(normal(2, 1, 4), 2), case(normal(1, 2, 3), [1]))
+plain("tile", case(normal(2, 3), 2), case(normal(2), (2, 1, 3)), case(normal(2, 1, 2), (2, 1)),
+    empty=(case(normal(2), 0),))
+plain(
+    "repeat", case(normal(2, 3), 2), case(normal(2, 3), 2, axis=1), case(normal(2, 3), np.array([2, 0, 1]), axis=-1),
+    empty=(case(normal(2, 3), 0, axis=0),),
+)  # fmt: skip
+plain(
+    "roll", case(normal(2, 3), 2), case(normal(2, 3), -1, axis=1), case(normal(2, 3), (1, 4), axis=(0, -1)),
+    case(normal(4), (1, 1), axis=0), empty=(case(normal(0, 2), 1),),
+)  # fmt: skip
+plain(
+    "delete", case(normal(2, 3), 1), case(normal(3, 2), [0, -1], axis=0), case(normal(4), slice(None, None, 2)),
+    case(normal(2, 3), np.array([True, False, True]), axis=1),
+)  # fmt: skip
+plain(
+    "insert", case(normal(4), 1, normal()), case(normal(2, 3), 1, normal(2), axis=1),
+    case(normal(4), [1, 3], normal(2)),
+    case(normal(2, 3), [1], normal(2, 2), axis=1), case(normal(3), 0, normal(2)), case(normal(2, 3), 2, 5.0),
+    case(normal(3), slice(0, 2), normal(2)), case(normal(3), np.array([True, False, True]), normal(2)),
+)  # fmt: skip
+plain("compress", case(np.array([True, False, True]), normal(3, 2), axis=0),
+    case(np.array([True, False, True]), normal(2, 3)))
+plain("extract", case(np.array([[True, False], [True, True]]), normal(2, 2)))
+plain("diagonal", case(normal(3, 4)), case(normal(3, 4), -1), case(normal(2, 3, 3), 1, 1, 2),
+    case(normal(2, 3, 2), 0, 0, 2),
+      case(normal(3, 2), offset=4))  # fmt: skip
+plain("diag", case(normal(3)), case(normal(2), 1), case(normal(2), k=-2), case(normal(3, 4), 1),
+    empty=(case(normal(0)),))
+plain("diagflat", case(normal(2, 2)), case(normal(3), k=-1))
+plain("tril", case(normal(3, 3)), case(normal(2, 3, 2), 1), case(normal(3), -1), empty=(case(normal(0, 3)),))
+plain("triu", case(normal(3, 3)), case(normal(2, 3, 2), -1), case(normal(3), k=1), empty=(case(normal(0, 3)),))
+FIRST, SECOND = np.array([True, False, False, True]), np.array([True, True, False, False])
+plain("select", case([FIRST, SECOND], [normal(4), normal(4)], default=0.5), case([SECOND], [normal()], normal(4)))
+plain("choose", case(np.array([0, 2, 1]), [normal(3), normal(3), normal(3)]),
+    case(np.array([[0], [1]]), [normal(2), 4.0]),
+      case(np.array([-1, 4]), [normal(2), normal(2)], mode="wrap"))  # fmt: skip
 
 # ---------------------------------------------------------------- linear algebra
 

@@ -19,6 +19,9 @@ SHARED = {
     "clip": {0, 1}, "gate": {1}, "matmul": {0, 1}, "einsum": {1, 2, 3, 4}, "conv2d": {0, 1},
     "conv2d_input_grad": {0, 1}, "conv2d_weight_grad": {0, 1}, "conv_transpose2d": {0, 1}, "batch_norm": {0, 1},
     "batch_norm_eval": {0, 1, 3, 4}, "layer_norm": {1}, "cross_entropy": {0, 1},
+    "arctan2": {0, 1}, "average": {0, 2}, "copysign": {1}, "cov": {5, 6}, "divmod": {0}, "fmax": {0, 1},
+    "fmin": {0, 1}, "fmod": {0}, "heaviside": {0}, "ldexp": {1}, "logaddexp": {0, 1}, "logaddexp2": {0, 1},
+    "logspace": {4}, "xlogy": {0, 1},
     "dot": {0, 1}, "inner": {0, 1}, "outer": {0, 1}, "tensordot": {0, 1}, "vdot": {0, 1}, "vecdot": {0, 1},
     "kron": {0, 1}, "cross": {0, 1}, "solve": {0}, "lstsq": {0, 1},
     "correlate": {0, 1}, "convolve": {0, 1},
@@ -68,7 +71,8 @@ class Use:
         args, kwargs = c.draw(), dict(c.kwargs)
         (kwargs if isinstance(place, str) else args)[place] = self.argument
         self.leaves = []
-        self.y = tree.leaves(row.op(*(a if i == place else self.traced(a) for i, a in enumerate(args)), **kwargs))
+        y = row.op(*(a if i == place else self.traced(a) for i, a in enumerate(args)), **kwargs)
+        self.y = [v for v in tree.leaves(y) if isinstance(v, mg.Tensor)]  # else it is made of the constant alone
 
     def traced(self, a):
         if isinstance(a, list):

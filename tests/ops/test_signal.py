@@ -128,5 +128,5 @@ def test_what_is_refused(call, message):
 
 
 def test_numpys_own_transform_says_why_not():
-    with pytest.raises(TypeError, match=r"np\.fft\.rfft is not defined on Tensors: .*mg\.rfft"):
+    with pytest.raises(TypeError, match=r"np\.fft\.rfft is not defined on Tensors .*mg\.rfft"):
         np.fft.rfft(Tensor(X, requires_grad=True))

@@ -128,6 +128,9 @@ def test_layout_does_not_matter(row, c, layout):
     args = c.draw()
     for got, expected in zip(pulled(row, c, converted(args, other)), pulled(row, c, args), strict=True):
         for g, e in zip(got, expected, strict=True):
+            if e is None:
+                assert g is None
+                continue
             np.testing.assert_allclose(g.data, e.data, rtol=1e-12, atol=1e-13)
             assert g.shape == e.shape
             assert g.dtype.newbyteorder("=") == e.dtype

@@ -259,7 +259,7 @@ def test_order_is_at_least_one():
 
 
 def test_adjoint_of_linear_and_affine_functions():
-    check_adjoint(lambda x, y: mg.pad(x, 1, value=2.0) + mg.sum(y), X, X)
+    check_adjoint(lambda x, y: mg.pad(x, 1, constant_values=2.0) + mg.sum(y), X, X)
     check_adjoint(mg.multiply, X, X)
 
 

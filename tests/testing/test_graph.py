@@ -8,7 +8,7 @@ from minigraph.tensor import value
 from minigraph.testing import GraphMismatch, check_graph, check_vjp
 from models import airnet, cnn
 from tests.ops.table import ROWS
-from tests.ops.test_mutations import rule_of
+from tests.ops.test_mutations import arguments, rule_of
 
 X = np.random.default_rng(0).standard_normal((2, 3))
 
@@ -120,9 +120,10 @@ def test_an_operation_is_right_and_its_broken_rule_is_not(row):
         return row.op(*args, **case.kwargs)
 
     report = check_graph(f, *case.draw(), order=row.order)
-    assert {o.verdict for o in report.operations} == {"right"}
+    of_nan = row.name.startswith("nan")  # an operation with NaN among its inputs is skipped
+    assert {o.verdict for o in report.operations} - ({"skipped"} if of_nan else set()) == {"right"}
     op = mg.primitives().get(row.name)
-    if op is not None and row.name in {o.name for o in report.operations}:
+    if op is not None and row.name in {o.name for o in report.operations} and arguments(op, row)[0]:
         with rule_of(op, lambda i, g: g * 1.001), pytest.raises(GraphMismatch) as caught:
             check_graph(f, *case.draw())
         assert {o.name for o in caught.value.report.wrong} == {row.name}
