@@ -538,6 +538,9 @@ class Observer:
     def rule_begins(self, node, g):
         self.events.append(node.op.name)
 
+    def adds(self, node, i, gradient):
+        pass
+
     def rule_ends(self, node):
         pass
 

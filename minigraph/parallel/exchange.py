@@ -19,7 +19,7 @@ from .pairwise import PairwiseTree, blocks, values
 
 Flat = dict[np.dtype[Any], np.ndarray]  # the gradients of each dtype, side by side
 
-PATIENCE = 0.05  # seconds of waiting in which a core is kept busy
+PATIENCE = 0.01  # seconds of waiting in which a core is kept busy
 BUCKET = 1 << 20  # bytes from which on a bucket is full; benchmarks/mpi.py measures it
 
 
@@ -252,15 +252,16 @@ class GradientSum:
 def wait(done: Callable[[], Any]) -> None:
     """Return once `done()` is true.
 
-    A long message advances a little with each call, hence several calls in a row. Where the others take longer they
-    come now and then, and leave the core to who needs it. MPI's own waiting would keep it, and Ctrl-C unanswered.
+    At first the core is kept busy, as MPI's own waiting does: a long message advances a little with each call, and who
+    sleeps may get the core back late. Where the others take longer, it is left to who needs it, and Ctrl-C is answered.
     """
     soon = time.monotonic() + PATIENCE
     while True:
         for _ in range(20):
             if done():
                 return
-        time.sleep(0 if time.monotonic() < soon else 1e-3)
+        if time.monotonic() > soon:
+            time.sleep(1e-4)
 
 
 def _add(left: np.ndarray, right: Any) -> np.ndarray:

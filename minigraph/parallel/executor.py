@@ -12,8 +12,8 @@ T = TypeVar("T")
 class Executor(Protocol):
     """Runs the tasks 0 to n - 1, each once, in any order and any number at the same time.
 
-    `Threads` is the executor of one process. Another one, on several machines for example, needs these three members
-    and no base class. When a task raises, the exception of the failing task with the lowest number should be raised,
+    `Threads` is the executor of one process, `MPI` that of several. Another one needs these three members and no base
+    class. When a task raises, the exception of the failing task with the lowest number should be raised,
     after all tasks that had begun are over.
     """
 
@@ -32,9 +32,8 @@ class Executor(Protocol):
         The shape of the tree matters because `combine` is a sum of floating-point numbers: its last bits depend on the
         order. `combine(left, right)` may write to the memory of left, so that neither is to be used again.
 
-        An executor of several processes can give each an aligned block of tasks (2^k of them, from a multiple of 2^k
-        on), let each reduce its block, and then combine the results of neighbouring blocks, of pairs of these, and so
-        on, as the recursive doubling of an all-reduce does. This is the same tree, so the bits are the same. The
-        results of `value_and_grad`'s tasks can be pickled.
+        An executor of several processes can give each neighbouring tasks, let it reduce the aligned blocks among them
+        (2^k tasks, from a multiple of 2^k on), which are nodes of the tree, and combine these. The bits are then those
+        of one process; `MPI` does so. The results of `value_and_grad`'s tasks can be pickled.
         """
         ...
