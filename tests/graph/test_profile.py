@@ -70,7 +70,7 @@ def test_the_total_is_the_wall_time():
     assert seconds(rows["total"][0]) == pytest.approx(wall, rel=0.05)
     parts = [seconds(row[3]) for name, row in rows.items() if name not in ("other", "total")]
     assert sum(parts) + seconds(rows["other"][0]) == pytest.approx(wall, rel=0.05)
-    assert seconds(rows["other"][0]) > 0.2
+    assert seconds(rows["other"][0]) >= 0.2  # of three digits
 
 
 def test_what_a_rule_computes_is_part_of_its_time():
