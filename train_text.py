@@ -36,7 +36,7 @@ class Config(training.Recipe):
     text: str | None = setting(
         None, "a text in UTF-8", metavar="FILE", shown="an almanac, by code", path=True, may_change=True
     )
-    epochs: float = setting(7.0, "passes over the text, the last perhaps in part", above=0, below=10**6)
+    epochs: float = setting(5.0, "passes over the text, the last perhaps in part", above=0, below=10**6)
     batch_size: int = setting(8, "windows of the text in a step", at_least=1)
     lr: float = setting(3e-3, "the highest learning rate", above=0)
     length: int = setting(64, "characters in a window, the most that the model sees", at_least=1, below=10**5)
