@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..blame import describe
 from .measure import Statistics
 from .scale import ALARM, Range, Scale, duration, gradient_lines, rms, value_lines
-from .trace import Scope, Vertex, one_line
+from .trace import Scope, Vertex, common, one_line
 from .view import Box, Link, Run, View
 
 if TYPE_CHECKING:
@@ -220,12 +220,17 @@ class Dot:
             what, inside = item
             self.clusters += 1
             with dot.subgraph(name=f"cluster{self.clusters}") as frame:
-                label = f"{run_name(self._period(what))} \u00d7 {what.times}" if isinstance(what, Run) else what
+                label = self._run(what) if isinstance(what, Run) else what
                 frame.attr(label=_escape(label), **(_RUN if isinstance(what, Run) else _CLUSTER))
                 self._write(frame, inside)
 
-    def _period(self, run: Run) -> list[Box]:
-        return [self.view.boxes[self.view.places[run.start + k]] for k in range(run.period)]
+    def _run(self, run: Run) -> str:
+        return f"{run_name(self._period(run, 0), self._period(run, 1))} \u00d7 {run.times}"
+
+    def _period(self, run: Run, n: int) -> list[Box]:
+        """The boxes of period n of a run."""
+        start = run.start + n * run.period
+        return [self.view.boxes[i] for i in self.view.places[start : start + run.period]]
 
     def _box(self, i: int) -> tuple[str, dict[str, str]]:
         box = self.view.boxes[i]
@@ -416,12 +421,16 @@ def _tooltip(v: Vertex) -> dict[str, str]:
     return {"tooltip": _escape(where)} if where else {}
 
 
-def run_name(boxes: list[Box]) -> str:
-    """What a run repeats: the scope of the boxes of a period, without its number, or so many boxes."""
-    names = [box.title or (box.scope[-1] if box.scope else "") for box in boxes]
-    if len(set(names)) == 1 and names[0]:
-        return re.sub(r"[ .]?\d+$", "", names[0])
-    return f"{len(boxes)} boxes" if len(boxes) > 1 else "1 box"
+def run_name(first: list[Box], second: list[Box]) -> str:
+    """What a run repeats, by the boxes of its first two periods: a scope, without its number, or so many boxes.
+
+    The scope is the outermost one that all boxes of a period are in, and those of the other period are not.
+    """
+    ours, theirs = (
+        common([(*box.scope, box.title) if box.title else box.scope for box in boxes]) for boxes in (first, second)
+    )
+    name = next((a for a, b in zip(ours, theirs, strict=False) if a != b), "")
+    return re.sub(r"[ .]?\d+$", "", name) or (f"{len(first)} boxes" if len(first) > 1 else "1 box")
 
 
 def named(scope: str, order: int) -> str:

@@ -149,10 +149,10 @@ class Tree:
                 yield from self._child(group, boxes[i])
                 continue
             if id(run) not in begun:
-                first = [boxes[places[run.start + k]] for k in range(run.period)]
                 all_of_it = [boxes[places[run.start + k]] for k in range(run.period * run.times)]
+                name = run_name(all_of_it[: run.period], all_of_it[run.period : 2 * run.period])
                 members = [v for box in all_of_it for v in box.members]
-                begun[id(run)] = Group(run_name(first), group.scope, group.order, run.times, members)
+                begun[id(run)] = Group(name, group.scope, group.order, run.times, members)
                 yield begun[id(run)]
             if boxes[i].members[0].index not in self.stands_for:
                 begun[id(run)].children += self._child(group, boxes[i])

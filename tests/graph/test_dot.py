@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import minigraph as mg
+from minigraph.graph.dot import run_name
 from minigraph.graph.trace import trace
+from minigraph.graph.view import Box
 from models import cnn
 from tests.graph.nets import IMAGES, resnet, resnet50
 
@@ -248,3 +250,14 @@ def test_a_run_shows_what_a_period_hands_to_the_next():
 def test_rules_have_their_line_as_a_tooltip():
     source = mg.draw(lambda x: mg.sin(x), np.ones(2), view="backward").source
     assert re.search(r'r1 \[.*tooltip="test_dot.py, line \d+, in &lt;lambda&gt;', source)
+
+
+def test_a_run_is_named_by_the_scope_that_repeats():
+    def box(*scope, title=None):
+        return Box([], scope=scope, title=title)
+
+    first, second = ([box(f"block{i}", title="mlp"), box(f"block{i}")] for i in (1, 2))
+    assert run_name(first, second) == "block"
+    assert run_name([box(title="layer")], [box(title="layer 2")]) == "layer"
+    assert run_name([box("rnn"), box("rnn")], [box("rnn"), box("rnn")]) == "2 boxes"
+    assert run_name([box("net", "b1")], [box("net", "b2")]) == "b"
