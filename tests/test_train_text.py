@@ -132,7 +132,7 @@ def test_the_graph_is_drawn(text, tmp_path):
     options = ["--text", str(text), "--blocks", "2", "--epochs", "0.1", "--draw", "--out", str(tmp_path / "out")]
     assert train_text.main([*TINY, *options]) == 0
     source = (tmp_path / "out" / "graph.dot").read_text()
-    assert "attention" in source and "mlp" in source and "4 boxes \N{MULTIPLICATION SIGN} 2" in source
+    assert "attention" in source and "mlp" in source and "block \N{MULTIPLICATION SIGN} 2" in source
     assert "attention" in (tmp_path / "out" / "graph.html").read_text() or not shutil.which("dot")
 
 
