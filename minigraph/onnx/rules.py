@@ -34,7 +34,6 @@ REFUSED = {
         "ONNX has no operator of linear algebra but the matrix product",
     ),
     **dict.fromkeys(("rfft", "irfft"), "ONNX keeps a spectrum in another form than minigraph"),
-    "scaled_dot_product_attention": "it works in blocks: export attention that is made of matmul and softmax",
 }
 
 
@@ -406,6 +405,25 @@ def _cross_entropy(b: Builder, y: Value, x: Any, q: Any, *, mean: bool = True) -
     if not mean:
         return tuple(range(x.ndim - 1)), b.node("Neg", rows)
     return (), b.node("Neg", b.node("ReduceMean", rows, b.integers(range(x.ndim - 1)), keepdims=0))
+
+
+@rule("scaled_dot_product_attention")
+def _attention(
+    b: Builder, y: Value, q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool, scale: float
+) -> Result:
+    q, k, v = (b.operand(x, y.dtype) for x in (q, k, v))
+    swapped = (*plain(q.ndim)[:-2], q.ndim - 1, q.ndim - 2)
+    scores = b.node("MatMul", b.node("Mul", b.name(q), _number(b, y, scale)), b.name(k, swapped))
+    allowed = None if mask is None else b.name(b.operand(mask, bool))
+    if causal:
+        past = b.constant(np.tri(*fixed(k.shape[-2:-1] * 2), dtype=bool))
+        allowed = past if allowed is None else b.node("And", allowed, past)
+    if allowed is not None:
+        scores = b.node("Where", allowed, scores, _number(b, y, float(np.finfo(y.dtype).min)))
+    p = b.node("Softmax", scores, axis=-1)
+    if mask is not None and allowed is not None:  # the result of a query that may attend to nothing is 0
+        p = b.node("Where", allowed, p, _number(b, y, 0))
+    return plain(y.ndim), b.node("MatMul", p, b.name(v))
 
 
 # ---------------------------------------------------------------- shapes

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import math
 import operator
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ def export(
     path: str | os.PathLike[str],
     *,
     batch: bool = True,
+    other: Any = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write the function `f` to `path` as an ONNX model (opset 20), which other programs run without minigraph.
@@ -45,6 +48,8 @@ def export(
         path: the file, which is written whole or not at all.
         batch: whether axis 0 of every input is the batch. It is then of any length in the model, not only of that in
             the example. Without it all lengths are those of the example.
+        other: a second example with other inputs, for an `f` that takes no numbers but special ones, such as positive
+            definite matrices. Its batch may have any length; only its inputs are read.
         metadata: texts to be kept in the file, by name.
 
     Images stay `(N, H, W, C)`. ONNX's convolutions take the channels first, so the model has transposes where a part
@@ -54,14 +59,17 @@ def export(
     or an operand.
 
     To find out what follows the inputs, `f` is run twice more, with one and two examples more in the batch: of random
-    numbers of about the same size where they are floating, otherwise the same in another order.
+    numbers of about the same size where they are floating, otherwise of the example's own entries in a random order.
+    Where `f` raises an error for random numbers, as for a probability of 1.3, the entries of the example are tried in
+    a random order there too. Where it takes neither, `other` says what it takes.
 
     Raises:
         UnsupportedError: an operation has no counterpart in ONNX, an array was computed from the inputs by NumPy
             outside of the graph, such as a mask `x > 0`, or a length does not grow in proportion to the batch. The
             message names the operation and its line.
         TypeError, ValueError: the example does not fit the function or has no batch; the function depends on nothing
-            that is traced; the metadata are no texts. ValueError also where the model is too large for a file, 2 GB.
+            that is traced; it takes no other numbers than the example, or `other` is not such an example; the metadata
+            are no texts. ValueError also where the model is too large for a file, 2 GB.
         ImportError: the `onnx` package is missing. OSError: the file cannot be written.
     """
     try:
@@ -76,8 +84,7 @@ def export(
         raise TypeError("export: metadata should be texts by names that are texts")
     arguments = example if isinstance(example, tuple) else (example,)
     inputs = _inputs(f, arguments, batch)
-    runs = _examples(arguments, inputs, batch)
-    graphs = [_graph(f, run, again=i > 0) for i, run in enumerate(runs)]
+    runs, graphs = _runs(f, arguments, inputs, batch, other)
     arrays = {name: [np.asarray(value(run[i])) for run in runs] for name, i in inputs.items()}
     writer = _Writer(graphs, arrays, batch)
     model = writer.model(str(getattr(getattr(f, "func", f), "__name__", "model")))
@@ -119,44 +126,113 @@ def _inputs(f: Callable[..., Any], arguments: tuple[Any, ...], batch: bool) -> d
     return found
 
 
-def _examples(
-    arguments: tuple[Any, ...], inputs: Mapping[str, int], batch: bool
-) -> list[tuple[Any, ...]]:
-    """The arguments, with at least two examples in the batch; and with other inputs, of one and two examples more.
+def _runs(
+    f: Callable[..., Any], arguments: tuple[Any, ...], inputs: Mapping[str, int], batch: bool, other: Any
+) -> tuple[list[tuple[Any, ...]], list[Graph]]:
+    """The arguments and the graphs of three runs: of the example, and of other inputs in two longer batches.
 
-    A batch of 1 would not show where an array is stretched to the batch, and two batches would not show whether a
-    length is in proportion. Random numbers show what is computed from the inputs where nobody looks: a mask `x > 0`
-    differs in them, even if the example is all zeros.
+    With two examples at least in the batch. A batch of 1 would not show where an array is stretched to the batch, and
+    two batches would not show whether a length is in proportion.
     """
-    rng = np.random.default_rng(0)
-    runs: list[list[Any]] = [[*arguments] for _ in range(3)]
-    for i in inputs.values():
-        a = np.asarray(value(arguments[i]))
-        if batch and len(a) == 1:
-            a = np.concatenate([a, a])
-        runs[0][i] = a
-        for more in (1, 2):
-            if a.dtype.kind == "f":
-                finite = a[np.isfinite(a)].astype(np.float64)
-                mean, std = (finite.mean(), max(finite.std(), 1)) if finite.size else (0, 1)
-                shape = (len(a) + more, *a.shape[1:]) if batch else a.shape
-                runs[more][i] = (mean + std * rng.standard_normal(shape)).astype(a.dtype)
-            else:
-                runs[more][i] = np.concatenate([a[::-1], a[:more]]) if batch else np.flip(a)
-    return [*map(tuple, runs)]
 
+    def run(arrays: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
+        new = [*arguments]
+        for name, i in inputs.items():
+            new[i] = arrays[name]
+        return tuple(new)
 
-def _graph(f: Callable[..., Any], arguments: tuple[Any, ...], again: bool) -> Graph:
-    try:
+    def graph(arguments: tuple[Any, ...]) -> Graph:
         with np.errstate(all="ignore"):
             return trace(f, *arguments, what="export")
-    except Exception as error:
-        if not again:
-            raise
-        raise ValueError(
-            "export: the function takes the example, but not other numbers, of one example more in the batch: "
-            f"{error}. With batch=False its batch has the length of the example"
-        ) from error
+
+    first = {name: np.asarray(value(arguments[i])) for name, i in inputs.items()}
+    if batch:
+        first = {name: np.concatenate([a, a]) if len(a) == 1 else a for name, a in first.items()}
+    example = run(first)
+    graphs = [graph(example)]
+    if other is not None:
+        more = [run(arrays) for arrays in _given(first, other, inputs, batch)]
+        return [example, *more], [*graphs, *map(graph, more)]
+    problem: Exception | None = None
+    for ways in _ways(first):
+        more = []
+        for seed in (1, 2):
+            rng = np.random.default_rng(seed)
+            more.append(run({n: _WAYS[ways[n]](a, seed * batch, rng) for n, a in first.items()}))
+        try:
+            return [example, *more], [*graphs, *map(graph, more)]
+        except Exception as error:
+            problem = problem or error
+    longer = ", of one example more in the batch" if batch else ""
+    hint = "With batch=False its batch has the length of the example, and other" if batch else "Other"
+    raise ValueError(
+        f"export: the function takes the example, but not other numbers{longer}: {problem}. "
+        f"{hint}= can say what numbers it takes"
+    ) from problem
+
+
+def _given(
+    first: Mapping[str, np.ndarray], other: Any, inputs: Mapping[str, int], batch: bool
+) -> list[dict[str, np.ndarray]]:
+    """The inputs of the two further runs, made of the second example that the caller gives."""
+    given = other if isinstance(other, tuple) else (other,)
+    if len(given) <= max(inputs.values(), default=0):
+        raise ValueError(f"export: other should have the arguments of the example, got {len(given)}")
+    second = {name: np.asarray(value(given[i])) for name, i in inputs.items()}
+    for name, a in second.items():
+        b = first[name]
+        if a.dtype != b.dtype or a.shape[batch:] != b.shape[batch:] or a.ndim != b.ndim or (batch and not len(a)):
+            raise ValueError(f"export: other has {describe(a)} as {name}, the example has {describe(b)}")
+        if a.size and np.array_equal(np.resize(a, b.shape), b):
+            raise ValueError(f"export: other has the same numbers as the example in {name}, expected others")
+    if batch and len({len(a) for a in second.values()}) > 1:
+        raise ValueError(f"export: the inputs of other have batches of the lengths {[*map(len, second.values())]}")
+    if not batch:
+        return [second, second]
+    return [{n: np.concatenate([*[a] * times, first[n]]) for n, a in second.items()} for times in (1, 2)]
+
+
+def _random(a: np.ndarray, more: int, rng: np.random.Generator) -> np.ndarray:
+    """Random numbers of about the same size, with `more` examples more. Half of them are negative.
+
+    They show what is computed from the inputs where nobody looks: a mask `x > 0` differs in them, even if the example
+    is all zeros, or a single number.
+    """
+    finite = a[np.isfinite(a)].astype(np.float64)
+    mean, std = (finite.mean(), max(finite.std(), 1)) if finite.size else (0, 1)
+    shape = (len(a) + more, *a.shape[1:]) if more else a.shape
+    signs = rng.permutation(np.resize([-1, 1] if mean >= 0 else [1, -1], math.prod(shape))).reshape(shape)
+    return np.asarray(signs * np.abs(mean + std * rng.standard_normal(shape)), a.dtype)
+
+
+def _shuffled(a: np.ndarray, more: int, rng: np.random.Generator, step: int = 1) -> np.ndarray:
+    """The entries in another order, with `more` examples more. If all are equal, half of them are changed."""
+    shape = (len(a) + more, *a.shape[1:]) if more else a.shape
+    flat = np.resize(a, math.prod(shape))
+    if (flat == flat[:1]).all():
+        half = ~flat if a.dtype.kind == "b" else flat + np.asarray(step if a.dtype.kind in "iu" else step / 2, a.dtype)
+        flat[: -(-flat.size // 2)] = half[: -(-flat.size // 2)]
+    b = flat.reshape(shape)
+    for _ in range(100):
+        b = rng.permutation(flat).reshape(shape)
+        if not np.array_equal(b[: len(a)] if more else b, a):
+            break
+    return b
+
+
+_WAYS: list[Callable[[np.ndarray, int, np.random.Generator], np.ndarray]] = [
+    _random, _shuffled, functools.partial(_shuffled, step=-1),
+]  # fmt: skip
+
+
+def _ways(first: Mapping[str, np.ndarray]) -> Iterator[dict[str, int]]:
+    """For each input a number in _WAYS: the widest for all; then another for one of them in turn; then for all."""
+    possible = {n: range(1 - (a.dtype.kind == "f"), len(_WAYS)) for n, a in first.items()}
+    widest = {n: ways[0] for n, ways in possible.items()}
+    yield widest
+    for name, ways in possible.items():
+        yield from ({**widest, name: way} for way in ways[1:] if len(first) > 1)
+    yield from (dict.fromkeys(first, way) for way in (1, 2) if dict.fromkeys(first, way) != widest)
 
 
 class _Writer:
@@ -165,7 +241,7 @@ class _Writer:
     def __init__(self, graphs: list[Graph], inputs: dict[str, list[np.ndarray]], batch: bool) -> None:
         self.graph, self.other, self.third = graphs
         self.inputs, self.batch = inputs, batch
-        self.n = len(next(iter(inputs.values()))[0]) if batch else 0
+        self.lengths = [len(a) for a in next(iter(inputs.values()))] if batch else [0, 0, 0]
         self.b = Builder(next(iter(inputs), None))
         self.given: dict[str, Value] = {}
         self.values: dict[int, Value | None] = {}
@@ -178,8 +254,8 @@ class _Writer:
         looks = [[_look(v) for v in g.vertices] for g in (self.graph, self.other, self.third)]
         if looks[0] != looks[1] or looks[0] != looks[2]:
             raise ValueError(
-                "export: the function makes another graph of other numbers, of one example more in the batch, as by a "
-                "loop over the examples, or a choice by their values"
+                "export: the function makes another graph of other numbers in a longer batch, as by a loop over the "
+                "examples, or a choice by their values"
             )
         for title, (a, again, _) in self.inputs.items():
             self.b.unique(title)
@@ -225,14 +301,29 @@ class _Writer:
                 shape = tuple(map(self._length, a.shape, again.shape))
                 name = self.b.node("Expand", self.b.constant(a[short], title), self.b.integers(shape))
                 return Value(shape, a.dtype, {plain(a.ndim): name})
+        return self._one_hot(a, again)
+
+    def _one_hot(self, a: np.ndarray, again: np.ndarray) -> Value | None:
+        """A constant that has one number at the classes of an input of integers, and another elsewhere."""
+        for name, (x, y, _) in self.inputs.items():
+            if x.dtype.kind not in "iu" or (a.shape[:-1], again.shape[:-1]) != (x.shape, y.shape) or not a.size:
+                continue
+            classes, off, on = np.arange(a.shape[-1], dtype=x.dtype), a.min(), a.max()
+            if all(_same(np.where(i[..., None] == classes, on, off), b) for i, b in ((x, a), (y, again))):
+                labels = self.b.node("Unsqueeze", name, self.b.integers([-1]))
+                is_class = self.b.node("Equal", labels, self.b.constant(classes))
+                hot = self.b.node("Where", is_class, self.b.constant(on), self.b.constant(off))
+                return Value((*self.given[name].shape, a.shape[-1]), a.dtype, {plain(a.ndim): hot})
         return None
 
     def _length(self, n: int, again: int) -> int | Length:
         """A length that was n in the first run, in terms of the batch."""
         if n == again or not self.batch:
             return n
-        times = again - n  # the second batch has one example more
-        return Length(times, n - times * self.n)
+        times, rest = divmod(again - n, self.lengths[1] - self.lengths[0])
+        if rest:
+            raise UnsupportedError(f"export: a length of {n}, then {again}, does not grow in proportion to the batch")
+        return Length(times, n - times * self.lengths[0])
 
     # ------------------------------------------------------------ operations
 
@@ -252,7 +343,7 @@ class _Writer:
             done += self._affine(v, kwargs)
         y = Value(tuple(map(self._length, v.shape, w.shape)), v.dtype)
         for n, expected in zip(y.shape, self.third.vertices[v.index].shape, strict=True):
-            if isinstance(n, Length) and n.times * (self.n + 2) + n.plus != expected:
+            if isinstance(n, Length) and n.times * self.lengths[2] + n.plus != expected:
                 raise UnsupportedError(f"{where} cannot be exported: a length does not grow in proportion to the batch")
         with self.b.scope("/".join([*v.scope, f"{v.title}_{v.index}"])):
             try:

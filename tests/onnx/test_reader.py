@@ -13,7 +13,7 @@ import minigraph as mg
 from minigraph import tree
 from minigraph.testing import check_vjp
 from models import airnet, cnn, transformer
-from tests.onnx.cases import IN_A_DOMAIN, export_case, is_refused, operators, run, small_transformer
+from tests.onnx.cases import export_case, is_refused, operators, run, small_transformer
 from tests.ops.table import ROWS
 
 onnx = pytest.importorskip("onnx")
@@ -140,7 +140,7 @@ def test_our_own_models_come_back(path):
 
 
 CASES = [pytest.param(row, c, id=f"{row}-{i}") for row in ROWS for i, c in enumerate(row.cases)
-         if not is_refused(row, c) and row.name not in IN_A_DOMAIN]  # fmt: skip
+         if not is_refused(row, c)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("row", "c"), CASES)

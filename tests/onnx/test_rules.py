@@ -7,14 +7,13 @@ import pytest
 
 import minigraph as mg
 from minigraph.onnx.rules import REFUSED, RULES
-from tests.onnx.cases import BY_VALUE, IN_A_DOMAIN, REFUSED_ROWS, error_of, export_case, is_refused
+from tests.onnx.cases import BY_VALUE, REFUSED_ROWS, error_of, export_case, is_refused
 from tests.ops.table import ROWS
 
 pytest.importorskip("onnxruntime")
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-CASES = [pytest.param(row, c, id=f"{row}-{i}") for row in ROWS for i, c in enumerate(row.cases)
-         if row.name not in IN_A_DOMAIN]  # fmt: skip
+CASES = [pytest.param(row, c, id=f"{row}-{i}") for row in ROWS for i, c in enumerate(row.cases)]
 
 
 def test_every_primitive_has_a_rule_or_the_reason_why_it_has_none():

@@ -16,6 +16,9 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
+X = np.ones((2, 3), np.float32)
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "model.onnx"
@@ -170,6 +173,122 @@ def test_what_follows_the_batch(name, path):
         check(BATCHED[name], (example,), path, *(x[:n] for n in (2, 4, 5)))
 
 
+# ---------------------------------------------------------------- what the exporter tries
+
+LABELS = {
+    "mean": {}, "sum": {"reduction": "sum"}, "none": {"reduction": "none"}, "smoothing": {"label_smoothing": 0.1},
+    "ignored": {"ignore_index": -1, "reduction": "none"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("labels", [[0, 3, 1], [2, 2], [0]])
+def test_a_loss_takes_labels(name, labels, path):
+    def loss(logits, labels):
+        return mg.cross_entropy(logits, labels, **LABELS[name])
+
+    logits = np.random.default_rng(0).standard_normal((7, 4), np.float32)
+    mg.onnx.export(loss, (logits[: len(labels)], np.array(labels)), path)
+    more = np.array([3, 1, -1 if name == "ignored" else 0, 0, 1, 2, 1])
+    (got,) = run(path, logits, more)
+    np.testing.assert_allclose(got, loss(logits, more), rtol=1e-5, atol=1e-6)
+
+
+def test_a_mean_that_the_labels_weigh_is_refused(path):
+    example = np.ones((3, 4), np.float32), np.array([0, 3, 1])
+    for options in ({"weight": [1, 2, 3, 4]}, {"ignore_index": 3}):
+        with pytest.raises(mg.onnx.UnsupportedError, match="follows the batch or the inputs' values"):
+            mg.onnx.export(lambda x, labels, options=options: mg.cross_entropy(x, labels, **options), example, path)
+
+
+def test_labels_by_numpy_are_recognised_too(path):
+    def f(x, labels):
+        return mg.sum(x * np.where(np.arange(4) == labels[..., None], np.float32(2), np.float32(-1)), -1)
+
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((2, 5, 4), np.float32), rng.integers(0, 4, (2, 5))
+    mg.onnx.export(f, (x, labels), path)
+    np.testing.assert_allclose(run(path, x, labels)[0], f(x, labels), rtol=1e-5)
+    with pytest.raises(mg.onnx.UnsupportedError, match="follows the batch"):  # not one number at the labels
+        mg.onnx.export(lambda x, labels: x * np.arange(4.0)[labels][..., None], (x, labels), path)
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_equal_numbers_in_the_example_do_not_hide_what_follows_them(batch, path):
+    table, tokens = np.arange(12, dtype=np.float32).reshape(4, 3), np.zeros((2, 2), int)
+    mg.onnx.export(lambda p, tokens: mg.take(p[0], tokens, 0), ([table], tokens), path, batch=batch)
+    np.testing.assert_array_equal(run(path, tokens + 3)[0], table[tokens + 3])
+    for x in (tokens, np.zeros((2, 2), bool), np.full((2, 2), 0.5)):
+        with pytest.raises(mg.onnx.UnsupportedError, match="computed outside of the graph"):
+            mg.onnx.export(lambda p, x: p[0] * (x < 0.25), ([table[:1, :2]], x), path, batch=batch)
+
+
+def squeezed(x):
+    """A function of numbers from 0 to 1."""
+    assert ((x >= 0) & (x <= 1)).all()
+    return mg.log(x * 0.5 + 1)
+
+
+@pytest.mark.parametrize("batch", [True, False])
+@pytest.mark.parametrize("x", [[[0.1, 0.5], [0.2, 0.3]], [[0.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
+def test_a_domain_is_found_by_the_entries_of_the_example(x, batch, path):
+    x = np.array(x, np.float32)
+    mg.onnx.export(squeezed, x, path, batch=batch)
+    np.testing.assert_allclose(run(path, 1 - x)[0], squeezed(1 - x), rtol=1e-5)
+    with pytest.raises(mg.onnx.UnsupportedError, match="computed outside of the graph"):  # the other input is random
+        mg.onnx.export(lambda x, y: squeezed(x) * mg.where(y > 0, y, 2.0), (x, 0 * x + 3), path, batch=batch)
+
+
+def rising(x):
+    if not (np.diff(x, axis=1) > 0).all():
+        raise ValueError("it should rise")
+    return (x[:, 1:] - x[:, :-1]).reshape(-1, 2).sum(1)
+
+
+def test_a_second_example_says_what_a_function_takes(path):
+    x = np.float32([[1, 2, 4], [1, 5, 7]])
+    with pytest.raises(ValueError, match=r"not other numbers, of one .* it should rise.*other= can say what numbers"):
+        mg.onnx.export(rising, x, path)
+    for other in (x[:1] - 4, x * 2, np.concatenate([x, x]) ** 2):
+        mg.onnx.export(rising, x, path, other=other)
+        np.testing.assert_array_equal(run(path, x[:1] + 3)[0], rising(x[:1]))
+    mg.onnx.export(rising, x, path, other=x * 2, batch=False)
+    with pytest.raises(mg.onnx.UnsupportedError, match="computed outside of the graph"):
+        mg.onnx.export(lambda x: rising(x) * (x[:, 0] > 0), x, path, other=x - 4)
+
+
+OTHERS = {
+    "the same": ((X, X + 1), (X + 1, X + 1), "the same numbers as the example in b"),
+    "a shape": ((X, X), (X + 1, X[:, :2]), r"other has float32 \(2, 2\) as b, the example has float32 \(2, 3\)"),
+    "a dtype": ((X, X), (X + 1, X.astype(int)), "other has int64"),
+    "lengths": ((X, X), (X + 1, X[:1] + 1), r"batches of the lengths \[2, 1\]"),
+    "one": ((X, X), X + 1, "the arguments of the example, got 1"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_second_example_has_to_fit_the_first(name, path):
+    example, other, words = OTHERS[name]
+    with pytest.raises(ValueError, match=words):
+        mg.onnx.export(mg.add, example, path, other=other)
+
+
+@pytest.mark.parametrize("masked", [None, "constant", "input"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_with_a_mask(masked, causal, path):
+    rng = np.random.default_rng(0)
+    q, k, v = rng.standard_normal((3, 4, 2, 5, 6), np.float32)
+    mask = rng.random((4, 1, 5, 5)) < 0.5
+    mask[:, :, 2] = False  # a query that may attend to nothing
+
+    def f(q, k, v, mask):
+        mask = {None: None, "constant": np.eye(5) == 0, "input": mask}[masked]
+        return mg.scaled_dot_product_attention(q, k, v, mask=mask, causal=causal)
+
+    mg.onnx.export(f, (q[:2], k[:2], v[:2], mask[:2]), path)
+    np.testing.assert_allclose(run(path, q, k, v, mask)[0], f(q, k, v, mask), rtol=1e-5, atol=1e-5)
+
+
 # ---------------------------------------------------------------- layouts
 
 LAYOUTS = {  # the function, and how many transposes it needs
@@ -250,7 +369,6 @@ def test_what_has_no_counterpart_is_refused_by_name(name, path):
     assert not path.exists()
 
 
-X = np.ones((2, 3), np.float32)
 WRONG = {
     "no function": (lambda path: mg.onnx.export(3, X, path), TypeError, "expected a function, got int"),
     "arguments": (lambda path: mg.onnx.export(lambda x: x, (X, X), path), TypeError, "does not fit"),
