@@ -1,5 +1,7 @@
 """What each operator of ONNX is in minigraph's operations: one table, by the operator's name.
 
+Those of maps are in `spatial.py`, those of sequences in `sequences.py`.
+
     @operator("Tanh")
     def _(a): return lambda x: ...
 
@@ -24,7 +26,7 @@ from .build import UnsupportedError, numpy_dtype
 
 Function = Callable[..., Any]
 OPERATORS: dict[str, Callable[[Arguments], Function]] = {}
-SEVERAL = {"Split", "LayerNormalization"}  # operators with more than one output
+SEVERAL = {"Split", "LayerNormalization", "LSTM", "GRU", "RNN", "Attention", "TopK"}  # operators with more than one output
 
 
 class Held(NamedTuple):
@@ -668,28 +670,6 @@ def _(a: Arguments) -> Function:
     return apply
 
 
-@operator("DepthToSpace", "SpaceToDepth")
-def _(a: Arguments) -> Function:
-    b, mode = a.get("blocksize"), a.get("mode", "DCR")
-    a.only("mode", "DCR", "CRD")
-
-    def to_space(x: Any) -> Any:
-        n, c, h, w = plain(x).shape
-        if mode == "DCR":
-            x = ops.transpose(ops.reshape(plain(x), (n, b, b, c // b**2, h, w)), (0, 3, 4, 1, 5, 2))
-        else:
-            x = ops.transpose(ops.reshape(plain(x), (n, c // b**2, b, b, h, w)), (0, 1, 4, 2, 5, 3))
-        return ops.reshape(x, (n, c // b**2, h * b, w * b))
-
-    def to_depth(x: Any) -> Any:
-        n, c, h, w = plain(x).shape
-        x = ops.reshape(plain(x), (n, c, h // b, b, w // b, b))
-        x = ops.transpose(x, (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4))
-        return ops.reshape(x, (n, c * b**2, h // b, w // b))
-
-    return to_space if a.op_type == "DepthToSpace" else to_depth
-
-
 # ---------------------------------------------------------------- linear algebra
 
 
@@ -720,142 +700,7 @@ def _(a: Arguments) -> Function:
     return lambda *xs: ops.einsum(equation, *map(plain, xs))
 
 
-# ---------------------------------------------------------------- convolution, pooling, normalisation
-
-
-def _flat(v: Any) -> Any:
-    """(N, L, C) as a map of one row, (N, 1, L, C); a map as it is."""
-    if v.ndim not in (3, 4):
-        raise ValueError(f"expected one or two spatial axes, got an array of {v.ndim} axes")
-    return ops.reshape(v, (v.shape[0], 1, *v.shape[1:])) if v.ndim == 3 else v
-
-
-def _mapped(x: Any, f: Function) -> Held:
-    """f of the map (N, H, W, C), Held; of a line, a map of one row."""
-    wide = last(x)
-    y = f(_flat(wide))
-    if wide.ndim == 3:
-        y = ops.reshape(y, (y.shape[0], *y.shape[2:]))
-    return Held(y, channels_last(wide.ndim))
-
-
-def _two(given: Sequence[int], filler: int) -> tuple[int, int]:
-    """What is given for two axes; one axis is the second."""
-    if len(given) not in (1, 2):
-        raise UnsupportedError(f"{len(given)} spatial axes")
-    return (filler, int(given[0])) if len(given) == 1 else (int(given[0]), int(given[1]))
-
-
-class _Window:
-    """The geometry of a convolution or a pooling: pairs for the vertical and the horizontal axis."""
-
-    def __init__(self, a: Arguments, spatial: int) -> None:
-        ones = [1] * spatial
-        self.stride = _two(a.get("strides") or ones, 1)
-        self.dilation = _two(a.get("dilations") or ones, 1)
-        pads = a.get("pads") or [0] * 2 * spatial
-        self.pads = (*zip(_two(pads[:spatial], 0), _two(pads[spatial:], 0), strict=True),)
-        a.only("auto_pad", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
-        self.auto = a.get("auto_pad", "NOTSET")
-        if any(min(pair) < 0 for pair in self.pads):
-            raise UnsupportedError(f"pads={pads}")
-
-    def padding(self, size: Sequence[int], window: Sequence[int]) -> tuple[tuple[int, int], ...]:
-        """The padding of a map of this size, where the window has this extent."""
-        if not self.auto.startswith("SAME"):
-            return self.pads
-        totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, window, self.stride, strict=True)]
-        halves = [(t // 2, t - t // 2) for t in totals]
-        return tuple(halves if self.auto == "SAME_UPPER" else [(after, before) for before, after in halves])
-
-
-def _kernel(w: Any) -> Any:
-    """A kernel (K, C, height, width) of ONNX as (height, width, C, K); a line of weights as one row."""
-    w = ordered(w, kernel_order(ndim_of(w)))
-    return ops.reshape(w, (1, *w.shape)) if w.ndim == 3 else w
-
-
-def _spatial(a: Arguments) -> int:
-    """The number of spatial axes of a convolution."""
-    shape, kernel = a.get("kernel_shape"), a.stored(1)
-    return len(shape) if shape else kernel.ndim - 2 if kernel is not None else 2
-
-
-@operator("Conv")
-def _(a: Arguments) -> Function:
-    window, groups = _Window(a, _spatial(a)), a.get("group", 1)
-
-    def apply(x: Any, w: Any, b: Any = None) -> Any:
-        w = _kernel(w)
-
-        def conv(x: Any) -> Any:
-            extent = [d * (k - 1) + 1 for d, k in zip(window.dilation, w.shape[:2], strict=True)]
-            padding = window.padding(x.shape[1:3], extent)
-            return ops.conv2d(
-                x, w, b, stride=window.stride, padding=padding, dilation=window.dilation, groups=groups
-            )
-
-        return _mapped(x, conv)
-
-    return apply
-
-
-@operator("ConvTranspose")
-def _(a: Arguments) -> Function:
-    spatial = _spatial(a)
-    window, groups = _Window(a, spatial), a.get("group", 1)
-    extra = _two(a.get("output_padding") or [0] * spatial, 0)
-    a.only("auto_pad", "NOTSET", "VALID")
-    if a.get("output_shape") is not None:
-        raise UnsupportedError("output_shape")
-    options = {"stride": window.stride, "padding": window.pads, "dilation": window.dilation, "groups": groups}
-
-    def apply(x: Any, w: Any, b: Any = None) -> Any:
-        w = _kernel(w)
-        y = _mapped(x, lambda x: ops.conv_transpose2d(x, w, output_padding=extra, **options))
-        return y if b is None else Held(y.array + b, y.order)
-
-    return apply
-
-
-@operator("MaxPool", "AveragePool")
-def _(a: Arguments) -> Function:
-    shape = a.get("kernel_shape")
-    geometry, window = _Window(a, len(shape)), _two(shape, 1)
-    ceil, included = a.get("ceil_mode", 0), a.get("count_include_pad", 0)
-    a.only("storage_order", 0)
-    if geometry.dilation != (1, 1):
-        raise UnsupportedError("dilations")
-
-    def padded(size: Sequence[int]) -> tuple[Any, Any]:
-        """The padding, and the padding with what ceil_mode adds behind it, so that the last window fits."""
-        pads = geometry.padding(size, window)
-        if not ceil:
-            return pads, pads
-        more = []
-        for n, k, s, (before, after) in zip(size, window, geometry.stride, pads, strict=True):
-            count = -(-(n + before + after - k) // s) + 1
-            count -= (count - 1) * s >= n + before  # the last window begins in the map
-            more.append((before, max(after, (count - 1) * s + k - n - before)))
-        return pads, tuple(more)
-
-    def max_pool(x: Any) -> Any:
-        return ops.max_pool(x, window, stride=geometry.stride, padding=padded(x.shape[1:3])[1])
-
-    def avg_pool(x: Any) -> Any:
-        own, pads = padded(x.shape[1:3])
-        y = ops.avg_pool(x, window, stride=geometry.stride, padding=pads)
-        if not any(map(sum, pads)) or (included and pads == own):
-            return y
-        counted = np.ones((1, *x.shape[1:3], 1), x.dtype)  # the share of each window that counts
-        if included:
-            counted = np.pad(counted, ((0, 0), *own, (0, 0)), constant_values=1)
-            rest = tuple((0, p[1] - q[1]) for p, q in zip(pads, own, strict=True))
-        else:
-            rest = pads
-        return y / ops.avg_pool(counted, window, stride=geometry.stride, padding=rest)
-
-    return lambda x: _mapped(x, max_pool if a.op_type == "MaxPool" else avg_pool)
+# ---------------------------------------------------------------- normalisation
 
 
 @operator("LRN")
@@ -868,17 +713,6 @@ def _(a: Arguments) -> Function:
         squares = ops.pad(x * x, [(0, 0)] * (x.ndim - 1) + [(before, size - 1 - before)])
         total = functools.reduce(ops.add, (squares[..., i : i + x.shape[-1]] for i in range(size)))
         return Held(x / (bias + alpha / size * total) ** beta, channels_last(x.ndim))
-
-    return apply
-
-
-@operator("GlobalAveragePool", "GlobalMaxPool")
-def _(a: Arguments) -> Function:
-    f: Any = ops.mean if a.op_type == "GlobalAveragePool" else ops.max
-
-    def apply(x: Any) -> Any:
-        array = last(x)
-        return Held(f(array, tuple(range(1, array.ndim - 1)), keepdims=True), channels_last(array.ndim))
 
     return apply
 

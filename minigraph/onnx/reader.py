@@ -11,6 +11,7 @@ import numpy as np
 
 from ..blame import describe
 from ..tensor import value
+from . import sequences, spatial  # they add to OPERATORS
 from .build import INSTALL, UnsupportedError, numpy_dtype
 from .operators import OPERATORS, Arguments, Held, kernel_order, plain
 
