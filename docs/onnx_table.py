@@ -1,4 +1,5 @@
-"""What docs/onnx.md lists: for each primitive its operators in ONNX and its error in onnxruntime; what `load` knows.
+"""What docs/onnx.md lists: for each primitive its operators in ONNX and its error in onnxruntime; what `load` knows,
+and how many of the onnx package's tests of single nodes it passes.
 
     python docs/onnx_table.py
 
@@ -18,7 +19,15 @@ sys.path.insert(0, str(ROOT))
 import minigraph as mg  # noqa: E402
 from minigraph.onnx.operators import OPERATORS  # noqa: E402
 from minigraph.onnx.rules import REFUSED  # noqa: E402
-from tests.onnx.cases import error_of, export_case, operators  # noqa: E402
+from tests.onnx.cases import (  # noqa: E402
+    OTHER_RESULTS,
+    check_node,
+    error_of,
+    export_case,
+    node_cases,
+    node_files,
+    operators,
+)
 from tests.ops.table import ROWS  # noqa: E402
 
 HEAD = """\
@@ -53,8 +62,34 @@ def operators_line():
     return textwrap.fill(f"Operators: {', '.join(sorted(OPERATORS))}.", 120)
 
 
+def nodes_line():
+    """How many of the package's tests of a node with floats pass, for each operator. Any other result is an error."""
+    from onnx import TensorProto
+
+    floats = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
+    every, passed = Counter(), Counter()
+    with tempfile.TemporaryDirectory() as directory:
+        for case in (case for file in node_files() for case in node_cases(file)):
+            graph = case.model.graph
+            kinds = {info.type.tensor_type.elem_type for info in (*graph.input, *graph.output)}
+            if len(graph.node) == 1 and kinds & floats and not graph.node[0].domain:
+                every[graph.node[0].op_type] += 1
+                refusal = check_node(case, Path(directory) / "model.onnx")
+                passed[graph.node[0].op_type] += refusal is None and case.name not in OTHER_RESULTS
+    some = ", ".join(f"{name} {passed[name]} of {n}" for name, n in sorted(every.items()) if 0 < passed[name] < n)
+    whole = sum(passed[name] == n for name, n in every.items())
+    none = ", ".join(sorted(name for name in every if not passed[name]))
+    return textwrap.fill(
+        f"Single nodes: {passed.total()} of {every.total()} tests pass, all of them for {whole} of {len(every)} "
+        f"operators. In part: {some}. Not at all: {none}.", 120, break_on_hyphens=False,
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
     page = ROOT / "docs" / "onnx.md"
     table = HEAD + "\n".join(lines()) + "\n\n"
-    text = re.sub(r"^\| primitive \|.*?\n\n", lambda _: table, page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    page.write_text(re.sub(r"^Operators: .*?\n\n", operators_line() + "\n\n", text, flags=re.DOTALL | re.MULTILINE))
+    text = page.read_text()
+    for start, new in ((r"\| primitive \|", table), ("Operators: ", f"{operators_line()}\n\n"),
+                       ("Single nodes: ", f"{nodes_line()}\n\n")):  # fmt: skip
+        text = re.sub(rf"^{start}.*?\n\n", lambda _, new=new: new, text, flags=re.DOTALL | re.MULTILINE)
+    page.write_text(text)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ from .build import UnsupportedError, numpy_dtype
 
 Function = Callable[..., Any]
 OPERATORS: dict[str, Callable[[Arguments], Function]] = {}
-SEVERAL = {"Split", "LayerNormalization", "LSTM", "GRU", "RNN", "Attention", "TopK"}  # operators with more than one output
+SEVERAL = {"Attention", "GRU", "LSTM", "LayerNormalization", "RNN", "Split", "TopK"}  # with more than one output
 
 
 class Held(NamedTuple):
@@ -205,6 +205,9 @@ OPERATORS |= {
     "Or": constantwise(np.logical_or), "Xor": constantwise(np.logical_xor), "Equal": constantwise(np.equal),
     "Less": constantwise(np.less), "LessOrEqual": constantwise(np.less_equal), "Greater": constantwise(np.greater),
     "GreaterOrEqual": constantwise(np.greater_equal), "IsNaN": constantwise(np.isnan),
+    "BitwiseAnd": constantwise(np.bitwise_and), "BitwiseOr": constantwise(np.bitwise_or),
+    "BitwiseXor": constantwise(np.bitwise_xor), "BitwiseNot": constantwise(np.invert),
+    "NonZero": lambda a: lambda x: np.array(np.nonzero(value(plain(x))), np.int64),
     "Identity": lambda a: lambda x: x,
 }  # fmt: skip
 
@@ -358,8 +361,15 @@ OPERATORS |= {
 @operator("ArgMax", "ArgMin")
 def _(a: Arguments) -> Function:
     axis, keepdims, f = a.get("axis", 0), bool(a.get("keepdims", 1)), np.argmax if a.op_type == "ArgMax" else np.argmin
-    a.only("select_last_index", 0)
-    return lambda x: f(value(plain(x)), axis, keepdims=keepdims).astype(np.int64)
+    from_behind = a.get("select_last_index", 0)
+
+    def apply(x: Any) -> Any:
+        x = value(plain(x))
+        if from_behind:
+            return (x.shape[axis] - 1 - f(np.flip(x, axis), axis, keepdims=keepdims)).astype(np.int64)
+        return f(x, axis, keepdims=keepdims).astype(np.int64)
+
+    return apply
 
 
 @operator("Softmax", "LogSoftmax")
@@ -378,15 +388,42 @@ def _(a: Arguments) -> Function:
     return apply
 
 
-@operator("CumSum")
+@operator("TopK")
+def _(a: Arguments) -> Function:
+    axis, fixed = a.get("axis", -1), a.get("k")
+    sign = -1 if a.get("largest", 1) else 1
+    a.get("sorted")  # they are in order anyway
+
+    def apply(x: Any, k: Any = None) -> Any:
+        x, n = plain(x), fixed if k is None else integers(k)[0]
+        keys = value(x)
+        keys = keys * sign if is_float(x) else np.invert(keys) if sign < 0 else keys  # the order is reversed
+        places = np.argsort(keys, axis, stable=True)[(slice(None),) * (axis % x.ndim) + (slice(n),)]
+        return ops.getitem(x, _elements(places, axis)), places.astype(np.int64)
+
+    return apply
+
+
+@operator("IsInf")
+def _(a: Arguments) -> Function:
+    least, most = a.get("detect_negative", 1), a.get("detect_positive", 1)
+    return constantwise(lambda x: np.isinf(x) & ((x > 0) & bool(most) | (x < 0) & bool(least)))(a)
+
+
+@operator("CumSum", "CumProd")
 def _(a: Arguments) -> Function:
     exclusive, reverse = a.get("exclusive", 0), a.get("reverse", 0)
+    f, first = (ops.cumsum, 0) if a.op_type == "CumSum" else (ops.cumprod, 1)
 
     def apply(x: Any, axis: Any) -> Any:
         x, i = plain(x), integers(axis)[0]
-        y = ops.cumsum(ops.flip(x, i) if reverse else x, i)
+        x = ops.flip(x, i) if reverse else x
+        if exclusive:
+            kept = (slice(None),) * (i % x.ndim) + (slice(-1),)
+            widths = [(int(axis == i % x.ndim), 0) for axis in range(x.ndim)]
+            x = ops.pad(x[kept], widths, constant_values=first)
+        y = f(x, i)
         y = ops.flip(y, i) if reverse else y
-        y = y - x if exclusive else y
         return y if is_float(x) else y.astype(x.dtype)
 
     return apply
@@ -544,6 +581,17 @@ def _(a: Arguments) -> Function:
     return lambda x, indices: ops.getitem(plain(x), _elements(value(plain(indices)), axis))
 
 
+@operator("Compress")
+def _(a: Arguments) -> Function:
+    axis = a.get("axis")
+
+    def apply(x: Any, condition: Any) -> Any:
+        x, places = plain(x), np.flatnonzero(value(condition))
+        return ops.take(ops.reshape(x, (-1,)), places, 0) if axis is None else ops.take(x, places, axis)
+
+    return apply
+
+
 @operator("GatherND")
 def _(a: Arguments) -> Function:
     batch = a.get("batch_dims", 0)
@@ -556,11 +604,11 @@ def _(a: Arguments) -> Function:
     return apply
 
 
-@operator("ScatterElements", "ScatterND")
+@operator("ScatterElements", "ScatterND", "Scatter")
 def _(a: Arguments) -> Function:
     axis = a.get("axis", 0)
     a.only("reduction", "none", "add")
-    adds, elements = a.get("reduction", "none") == "add", a.op_type == "ScatterElements"
+    adds, elements = a.get("reduction", "none") == "add", a.op_type != "ScatterND"
 
     def apply(x: Any, indices: Any, updates: Any) -> Any:
         x, i, updates = plain(x), value(plain(indices)), plain(updates)
@@ -645,6 +693,18 @@ def _(a: Arguments) -> Function:
     return lambda *ends: np.arange(*(value(e).item() for e in ends), dtype=value(ends[0]).dtype)
 
 
+@operator("EyeLike")
+def _(a: Arguments) -> Function:
+    k, given = a.get("k", 0), a.get("dtype")
+    dtype: Any = None if given is None else numpy_dtype(given)
+
+    def apply(x: Any) -> Any:
+        rows, columns = shape_of(x)
+        return np.eye(rows, columns, k, dtype or value(plain(x)).dtype)
+
+    return apply
+
+
 @operator("Trilu")
 def _(a: Arguments) -> Function:
     upper = a.get("upper", 1)
@@ -692,6 +752,11 @@ def _(a: Arguments) -> Function:
         return y + (plain(bias) if beta == 1 else plain(bias) * beta)
 
     return apply
+
+
+@operator("Det")
+def _(a: Arguments) -> Function:
+    return lambda x: ops.det(plain(x))
 
 
 @operator("Einsum")
@@ -770,12 +835,23 @@ def _(a: Arguments) -> Function:
     return apply
 
 
+@operator("LpNormalization")
+def _(a: Arguments) -> Function:
+    axis, p = a.get("axis", -1), a.get("p", 2)
+    a.only("p", 2, 1)
+
+    def apply(x: Any) -> Any:
+        x = plain(x)
+        size = ops.norm(x, p, axis, True) if p == 2 else ops.sum(abs(x), axis, keepdims=True)
+        return ops.where(value(size) == 0, 0, x / ops.where(value(size) == 0, 1, size))
+
+    return apply
+
+
 @operator("InstanceNormalization", "GroupNormalization")
 def _(a: Arguments) -> Function:
     eps, groups = a.get("epsilon", 1e-5), a.get("num_groups")
     a.only("stash_type", 1)
-    if a.op_type == "GroupNormalization" and a.opset < 21:
-        raise UnsupportedError("its form before opset 21")
 
     def apply(x: Any, scale: Any, bias: Any) -> Any:
         x = plain(x)

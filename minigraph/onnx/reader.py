@@ -11,11 +11,15 @@ import numpy as np
 
 from ..blame import describe
 from ..tensor import value
-from . import sequences, spatial  # they add to OPERATORS
+from . import sequences, spatial  # noqa: F401  they add to OPERATORS
 from .build import INSTALL, UnsupportedError, numpy_dtype
 from .operators import OPERATORS, Arguments, Held, kernel_order, plain
 
 OPSETS = range(1, 29)
+_FIXED = {  # inputs of operators that are no parameters
+    "BatchNormalization": slice(3, 5), "Resize": slice(1, 3), "Upsample": slice(1, 2), "OneHot": slice(2, 3),
+    "Pad": slice(2, 3),
+}  # fmt: skip
 
 
 class Input(NamedTuple):
@@ -55,8 +59,12 @@ class Model:
     def _divide(
         self, nodes: list[Any], stored: dict[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """The initializers: constants, and parameters, which are floating, have axes, and are no running statistics."""
-        statistics = {name for node in nodes if node.op_type == "BatchNormalization" for name in node.input[3:5]}
+        """The initializers: constants, and parameters, which are floating, have axes, and are used as numbers.
+
+        Running statistics are no parameters, and neither is what a gradient does not reach, such as the scales by which
+        maps are resized.
+        """
+        statistics = {name for node in nodes for name in node.input[_FIXED.get(node.op_type, slice(0))]}
         constants, params = {}, {}
         for name, array in stored.items():
             floating = array.dtype.kind == "f" and array.ndim and name not in statistics
@@ -179,12 +187,39 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, dict[str, np.ndarray]]:
         opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
         if opset not in OPSETS:
             raise UnsupportedError(f"load: {name} has opset {opset}, expected {OPSETS[0]} to {OPSETS[-1]}")
+        model = _expanded(model, opset)
         loaded = Model(name, model.graph, opset, {p.key: p.value for p in model.metadata_props})
     except (OSError, UnsupportedError):
         raise
     except Exception as error:  # a damaged file can raise DecodeError, ValidationError, KeyError, ...
         raise ValueError(f"load: {name} is no valid ONNX model: {' '.join(str(error).split())}") from error
     return loaded, loaded._params
+
+
+def _expanded(model: Any, opset: int) -> Any:
+    """The model with operators that are not in OPERATORS replaced by those that ONNX defines them by, if it does."""
+    import onnx.inliner
+
+    tried: set[str] = set()
+    while True:
+        names = set()
+        for node in model.graph.node:
+            if _kind(node) in OPERATORS or _kind(node) in tried or node.domain not in ("", "ai.onnx"):
+                continue
+            schema: Any = onnx.defs.get_schema(node.op_type, opset)
+            if schema.has_function or schema.has_context_dependent_function:
+                names.add(node.op_type)
+                given = {a.name for a in node.attribute}  # the definition does not know the defaults
+                defaults = {name: a.default_value for name, a in schema.attributes.items()}
+                node.attribute.extend(v for name, v in defaults.items() if v.name and name not in given)
+        if not names:
+            return model
+        tried |= names
+        try:
+            ids = [("", name) for name in sorted(names)]
+            model = onnx.inliner.inline_selected_functions(model, ids, inline_schema_functions=True)
+        except RuntimeError:  # a type that it would have to know, and does not
+            return model
 
 
 def _kind(node: Any) -> str:

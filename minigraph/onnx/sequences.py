@@ -54,8 +54,9 @@ def _(a: Arguments) -> Function:
         new = g(x[:, 2] + (reset * (h @ last.T + bias) if before else (reset * h) @ last.T + bias))
         return (1 - z) * new + z * h, c
 
-    def run(x: Any, w: Any, r: Any, b: Any, h: Any, c: Any, peep: Any, way: int, acts: list[Function]) -> Any:
+    def run(x: Any, weights: list[Any], way: int, acts: list[Function]) -> Any:
         """All states in the order of time, and the last ones."""
+        w, r, b, h, c, peep = weights
         wide = w.shape[0]
         b = np.zeros(2 * wide, x.dtype) if b is None else b
         inputs = x @ w.T + b[:wide]
@@ -76,9 +77,9 @@ def _(a: Arguments) -> Function:
             raise ValueError(f"sequence_lens={integers(lengths)}, expected sequences of one length, {len(x)}")
         found = []
         for i, way in enumerate(ways):
-            parts = (v if v is None else v[i] for v in (w, r, b, h, c, peep))
+            parts = [v if v is None else v[i] for v in (w, r, b, h, c, peep)]
             acts = [_ACTIVATIONS[name] for name in names[i * len(usual) : (i + 1) * len(usual)]]
-            found.append(run(x, *parts, way, acts))
+            found.append(run(x, parts, way, acts))
         y, h, c = (ops.stack(each, 1 if place == 0 else 0) for place, each in enumerate(zip(*found, strict=True)))
         if batch_first:
             y, h, c = ops.transpose(y, (2, 0, 1, 3)), ops.swapaxes(h, 0, 1), ops.swapaxes(c, 0, 1)
@@ -188,10 +189,8 @@ def _(a: Arguments) -> Function:
         parts = slice(0, n, 2), slice(1, n, 2)
         p, q = (x[..., part] for part in (parts if interleaved else (slice(0, n // 2), slice(n // 2, n))))
         turned = p * cos - q * sin, q * cos + p * sin
-        if interleaved:
-            y = ops.reshape(ops.stack(turned, -1), (*x.shape[:-1], n))
-        else:
-            y = ops.concatenate(turned, -1)
+        y = ops.stack(turned, -1) if interleaved else ops.concatenate(turned, -1)
+        y = ops.reshape(y, (*x.shape[:-1], n))
         y = ops.concatenate([y, x[..., n:]], -1) if n < x.shape[-1] else y
         return ops.reshape(ops.swapaxes(y, 1, 2), (len(y), y.shape[2], -1)) if flat else y
 

@@ -135,7 +135,7 @@ def _transposed(
         x, w = ops.expand_dims(x, 1), ops.expand_dims(w, 0)
         return ops.squeeze(_transposed(x, w, [1, *stride], [(0, 0), *pads], [1, *dilation], groups), 1)
     (s, d, (front, back)), k, n = (stride[0], dilation[0], pads[0]), w.shape[0], x.shape[1]
-    options = {
+    options: dict[str, Any] = {
         "stride": tuple(stride[-2:]), "padding": tuple(pads[-2:]), "dilation": tuple(dilation[-2:]), "groups": groups
     }  # fmt: skip
     if spatial == 2:
@@ -218,7 +218,7 @@ def _(a: Arguments) -> Function:
 
 # ---------------------------------------------------------------- resizing
 
-_ROUNDING = {
+_ROUNDING: dict[str, Function] = {
     "round_prefer_floor": lambda at: np.ceil(at - 0.5), "round_prefer_ceil": lambda at: np.floor(at + 0.5),
     "floor": np.floor, "ceil": np.ceil,
 }  # fmt: skip
@@ -236,7 +236,7 @@ def _(a: Arguments) -> Function:
     a.only("keep_aspect_ratio_policy", "stretch", "not_larger", "not_smaller")
     mode, policy = a.get("mode", "nearest"), a.get("keep_aspect_ratio_policy", "stretch")
     coordinates = "asymmetric" if old else a.get("coordinate_transformation_mode", "half_pixel")
-    rounding = "simple" if old else a.get("nearest_mode", "round_prefer_floor")
+    rounding = "" if old else a.get("nearest_mode", "round_prefer_floor")
     cubic, antialias, exclude = a.get("cubic_coeff_a", -0.75), a.get("antialias", 0), a.get("exclude_outside", 0)
     beyond, fixed, chosen = a.get("extrapolation_value", 0.0), a.get("scales"), a.get("axes")
 
@@ -245,10 +245,7 @@ def _(a: Arguments) -> Function:
         n = x.shape[place]
         at = _coordinates(coordinates, n, p, scale, region)
         if mode == "nearest":
-            if rounding == "simple":
-                index = np.floor(at) if scale >= 1 else np.ceil(at)
-            else:
-                index = _ROUNDING[rounding](at)
+            index = _ROUNDING[rounding or ("floor" if scale >= 1 else "ceil")](at)
             x = ops.take(x, np.clip(index, 0, n - 1).astype(np.int64), place)
         else:
             narrow = min(scale, 1.0) if antialias else 1.0
@@ -291,21 +288,21 @@ def _(a: Arguments) -> Function:
 
 def _coordinates(kind: str, n: int, p: int, scale: float, region: tuple[float, float]) -> np.ndarray:
     """Where each of p places lies among n, in single precision as other programs have it: ties are to fall alike."""
-    i, scale = np.arange(p, dtype=np.float32), np.float32(scale)
+    i, s = np.arange(p, dtype=np.float32), np.float32(scale)
     if kind == "align_corners":
         return i * np.float32(n - 1) / np.float32(max(1, p - 1))
     if kind == "asymmetric":
-        return i / scale
+        return i / s
     if kind == "tf_crop_and_resize":
         start, end = map(np.float32, region)
         if p == 1:
-            return np.float32([(start + end) / 2 * (n - 1)])
-        return start * (n - 1) + i * ((end - start) * (n - 1) / np.float32(p - 1))
+            return (i + start + end) / 2 * (n - 1)
+        return i * ((end - start) * (n - 1) / np.float32(p - 1)) + start * (n - 1)
     if kind == "pytorch_half_pixel" and p == 1:
         return np.zeros(1, np.float32)
-    at = (i + np.float32(0.5)) / scale - np.float32(0.5)
+    at = (i + np.float32(0.5)) / s - np.float32(0.5)
     if kind == "half_pixel_symmetric":
-        at = at + np.float32(n / 2 * (1 - p / (float(scale) * n)))
+        at = at + np.float32(n / 2 * (1 - p / (scale * n)))
     return at
 
 

@@ -1,5 +1,12 @@
-"""Exporting rows of the table of operations, and running models in onnxruntime. `docs/onnx_table.py` uses it too."""
+"""Exporting rows of the table of operations, running models in onnxruntime, and the onnx package's tests of nodes.
 
+`docs/onnx_table.py` uses it too.
+"""
+
+import functools
+import importlib
+import pkgutil
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -106,3 +113,55 @@ def error_of(row, c, path):
     assert [(g.shape, g.dtype) for g in got] == [(w.shape, d) for w, d in zip(want, dtypes, strict=True)]
     errors = [np.abs(g - w) / np.maximum(1, np.abs(w)) for g, w in zip(got, want, strict=True)]
     return max(float(e.max(initial=0)) for e in errors)
+
+
+# ---------------------------------------------------------------- the tests of single nodes that the onnx package makes
+
+_NODES = "onnx.backend.test.case.node"
+# Four digits are given in one; two divide by a length before it is rounded, which onnxruntime does not, nor we.
+TOLERANCES = {"test_averagepool_2d_ceil_last_window_starts_on_pad": 1e-3}
+OTHER_RESULTS = {
+    "test_resize_downsample_scales_linear_align_corners", "test_resize_downsample_scales_cubic_align_corners",
+}  # fmt: skip
+
+
+def node_files():
+    """The names of the files of tests."""
+    return [m.name for m in pkgutil.iter_modules(importlib.import_module(_NODES).__path__)]
+
+
+@functools.cache
+def node_cases(file):
+    """The tests of a file of the package. They are made when it is imported, and added to one list."""
+    made = importlib.import_module(_NODES)._NodeTestCases
+    before = len(made)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module(f"{_NODES}.{file}")
+    return made[before:]
+
+
+def check_node(case, path):
+    """The message of a refusal, before or while it runs, or None. Raises AssertionError for another result."""
+    import onnx
+
+    def array(v):
+        return onnx.numpy_helper.to_array(v) if isinstance(v, onnx.TensorProto) else v
+
+    onnx.save(case.model, path)
+    try:
+        model, params = mg.onnx.load(path)
+    except mg.onnx.UnsupportedError as error:
+        return str(error)
+    for inputs, outputs in case.data_sets:
+        try:
+            with np.errstate(all="ignore"):
+                y = model(params, *map(array, inputs))
+        except ValueError as error:
+            return str(error)
+        for got, want in zip(y if type(y) is tuple else (y,), map(array, outputs), strict=True):
+            assert (got.shape, got.dtype) == (want.shape, want.dtype), case.name
+            tolerance = 2e-3 if want.dtype == np.float16 else TOLERANCES.get(case.name, 1e-5)
+            close = np.allclose(got, want, rtol=tolerance, atol=tolerance, equal_nan=True)
+            assert close != (case.name in OTHER_RESULTS), case.name
+    return None

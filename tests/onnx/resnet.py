@@ -69,11 +69,16 @@ def export(module, example, path, **options):
         torch.onnx.export(module, (example,), path, verbose=False, **options)
 
 
+def strip(path):
+    """Take PyTorch's notes out of a file, such as the lines of its source."""
+    model = onnx.load(path)
+    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info):
+        part.ClearField("metadata_props")
+    onnx.save(model, path)
+    print(f"{path} has {path.stat().st_size:,} bytes")
+
+
 if __name__ == "__main__":
     batch = ({0: torch.export.Dim("batch")},)
     export(random_net(), torch.zeros(2, 3, 32, 32), PATH, external_data=False, dynamic_shapes=batch)
-    model = onnx.load(PATH)
-    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info):
-        part.ClearField("metadata_props")  # lines of PyTorch's source
-    onnx.save(model, PATH)
-    print(f"{PATH} has {PATH.stat().st_size:,} bytes")
+    strip(PATH)
