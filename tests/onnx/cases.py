@@ -15,6 +15,7 @@ import minigraph as mg
 import minigraph.onnx
 from minigraph import tree
 from minigraph.tensor import value
+from minigraph.testing import check_vjp
 from models import transformer
 from tests.ops.table import converted
 
@@ -165,3 +166,56 @@ def check_node(case, path):
             close = np.allclose(got, want, rtol=tolerance, atol=tolerance, equal_nan=True)
             assert close != (case.name in OTHER_RESULTS), case.name
     return None
+
+
+# ---------------------------------------------------------------- single nodes of our own
+
+
+def model_of(path, op_type, arrays, options, opset, outputs):
+    """Write a model of one node, whose inputs are these arrays; None is left out."""
+    import onnx
+
+    make, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
+    names = ["" if a is None else f"x{i}" for i, a in enumerate(arrays)]
+    results = [f"y{i}" for i in range(outputs)]
+    node = make.make_node(op_type, names, results, **options)
+    given = [make.make_tensor_value_info(n, kind(a.dtype), a.shape) for n, a in zip(names, arrays, strict=True) if n]
+    kinds = [kind(arrays[0].dtype), onnx.TensorProto.INT64 if op_type == "TopK" else kind(arrays[0].dtype)]
+    ends = [make.make_tensor_value_info(name, kinds[i > 0], [None] * ndim(op_type, arrays, i))
+            for i, name in enumerate(results)]  # fmt: skip
+    graph = make.make_graph([node], "graph", given, ends)
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", opset)], ir_version=10), path)
+
+
+def ndim(op_type, arrays, i):
+    """The number of axes of result i."""
+    if op_type in ("LSTM", "GRU", "RNN"):
+        return 4 - (i > 0)
+    return {"Det": 1, "SoftmaxCrossEntropyLoss": 0}.get(op_type, arrays[0].ndim)
+
+
+def check_single_node(op_type, arrays, options, opset=20, outputs=1, *, path, compared=True):
+    """Hold a node to onnxruntime in float32, where it is `compared`, and its gradient to differences in float64.
+
+    `arrays` are its inputs, None where one is left out.
+    """
+    model_of(path, op_type, arrays, options, opset, outputs)
+    model, params = mg.onnx.load(path)
+    given = [a for a in arrays if a is not None]
+    if compared:
+        for got, want in zip(tree.leaves(model(params, *given)), run(path, *given), strict=True):
+            assert (got.shape, got.dtype) == (want.shape, want.dtype)
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+    fixed = op_type in ("Resize", "Upsample")  # of which only the first input is differentiable
+    free = [a.dtype.kind == "f" and np.isfinite(a).all() and not (fixed and i) for i, a in enumerate(given)]
+    wide = [a.astype(np.float64) if a.dtype.kind == "f" and not (fixed and i) else a for i, a in enumerate(given)]
+    all_wide = iter(wide)
+    model_of(path, op_type, [None if a is None else next(all_wide) for a in arrays], options, opset, outputs)
+    model, params = mg.onnx.load(path)
+
+    def f(*xs):
+        rest = iter(xs)
+        y = model(params, *(next(rest) if is_free else a for is_free, a in zip(free, wide, strict=True)))
+        return sum((v * np.arange(1, v.size + 1).reshape(v.shape)).sum() for v in tree.leaves(y) if v.dtype.kind == "f")
+
+    check_vjp(f, *(a for is_free, a in zip(free, wide, strict=True) if is_free), order=1)
