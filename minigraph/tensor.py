@@ -527,10 +527,18 @@ class Tensor:
         return np.array(self._array, dtype, copy=copy)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        """For `np.from_dlpack(t.detach())`, `torch.from_dlpack(t.detach())`: the array's own memory."""
+        """For `np.from_dlpack(t.detach())`, `torch.from_dlpack(t.detach())`: the array's own memory.
+
+        A flipped array, whose strides are negative, is copied: PyTorch has none, and ends the process.
+        """
         if self.node is not None:
             raise TypeError(f"{_LOST}: use np.from_dlpack(t.detach())")
-        return self._array.__dlpack__(**kwargs)
+        array = self._array
+        if min(array.strides, default=0) < 0:
+            if kwargs.get("copy") is False:
+                raise BufferError("a Tensor with negative strides is handed on as a copy only")
+            array = array.copy()
+        return array.__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._array.__dlpack_device__()

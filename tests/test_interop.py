@@ -176,3 +176,15 @@ def test_dlpack_shares_memory_with_pytorch():
     assert theirs.data_ptr() == t.detach().numpy().ctypes.data and theirs.shape == (2, 3)
     with pytest.raises(TypeError, match="requires a gradient"):
         torch.from_dlpack(t)
+
+
+def test_dlpack_copies_what_pytorch_has_no_strides_for():
+    t = mg.Tensor(np.arange(6.0).reshape(2, 3)[:, ::-1])
+    shared = np.from_dlpack(t)
+    np.testing.assert_array_equal(shared, t)
+    assert not np.shares_memory(shared, t.numpy()) and min(shared.strides) > 0
+    assert np.shares_memory(np.from_dlpack(mg.Tensor(t.numpy()[:, ::-1])), t.numpy())
+    with pytest.raises(BufferError, match="negative strides is handed on as a copy only"):
+        np.from_dlpack(t, copy=False)
+    torch = pytest.importorskip("torch")
+    assert torch.from_dlpack(t).tolist() == [[2, 1, 0], [5, 4, 3]]
