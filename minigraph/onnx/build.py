@@ -11,7 +11,7 @@ import numpy as np
 
 OPSET = 20  # of ai.onnx, published in November 2023; the first with Gelu
 IR_VERSION = 9  # the one that came with it
-INSTALL = 'needs the onnx package: pip install -e ".[onnx]"'
+INSTALL = 'needs the onnx package: pip install "onnx>=1.19"'
 
 DTYPES = [np.dtype(code) for code in ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")]
 

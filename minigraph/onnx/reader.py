@@ -169,7 +169,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, dict[str, np.ndarray]]:
         UnsupportedError: the model has operators, or options of operators, that are not supported. The message lists
             all of them.
         ValueError: the file is no valid ONNX model.
-        ImportError: the `onnx` package is missing. OSError: the file cannot be read.
+        ImportError: the `onnx` package is missing. OSError: the file, or one of its data beside it, cannot be read.
     """
     try:
         import onnx
@@ -178,7 +178,13 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, dict[str, np.ndarray]]:
 
     name = os.fspath(path)
     try:
-        model = onnx.load(name)
+        model = onnx.load(name, load_external_data=False)
+    except OSError:
+        raise
+    except Exception as error:  # DecodeError, or UnicodeDecodeError of a form as text
+        raise ValueError(f"load: {name} is no valid ONNX model: no file of ONNX, or cut short ({error})") from error
+    try:
+        _read_data(model, name)
         onnx.checker.check_model(model)
         if model.functions:
             import onnx.inliner
@@ -194,6 +200,19 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, dict[str, np.ndarray]]:
     except Exception as error:  # a damaged file can raise DecodeError, ValidationError, KeyError, ...
         raise ValueError(f"load: {name} is no valid ONNX model: {' '.join(str(error).split())}") from error
     return loaded, loaded._params
+
+
+def _read_data(model: Any, path: str) -> None:
+    """Read the initializers that are stored in files beside the model. Raises FileNotFoundError for one that is not."""
+    from onnx import TensorProto, external_data_helper
+
+    beside = os.path.dirname(path)
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            file = next((e.value for e in tensor.external_data if e.key == "location"), "")
+            if not os.path.exists(os.path.join(beside, file)):
+                raise FileNotFoundError(f"load: {path} has its numbers in the file {file} beside it, which is missing")
+    external_data_helper.load_external_data_for_model(model, beside)
 
 
 def _expanded(model: Any, opset: int) -> Any:

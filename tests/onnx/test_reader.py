@@ -313,19 +313,47 @@ def test_everything_unsupported_is_listed_before_anything_runs(path):
 def test_without_the_package_the_error_says_what_to_install(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     for call in (lambda: mg.onnx.load(path), lambda: mg.onnx.export(mg.exp, np.ones(2), path)):
-        with pytest.raises(ImportError, match=r'needs the onnx package: pip install -e "\.\[onnx\]"'):
+        with pytest.raises(ImportError, match=r'needs the onnx package: pip install "onnx>=1\.19"'):
             call()
 
 
 def test_files_that_are_no_models(path):
     with pytest.raises(FileNotFoundError):
         mg.onnx.load(path)
-    for content in (b"", b"\x00" * 100, b"no model", RESNET.read_bytes()[:5000]):
+    whole = RESNET.read_bytes()
+    for content in (b"\x00" * 100, b"no model", b"<html>404</html>", whole[:1], whole[:5000], whole[:-1]):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"model.onnx is no valid ONNX model"):
+        with pytest.raises(ValueError, match=r"model.onnx is no valid ONNX model: no file of ONNX, or cut short"):
             mg.onnx.load(path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"model.onnx is no valid ONNX model: .* ir_version"):
+        mg.onnx.load(path)
+    with pytest.raises(IsADirectoryError):
+        mg.onnx.load(path.parent)
     make(path, [("Relu", ["nothing"], ["y"])])
     with pytest.raises(ValueError, match=r"no valid ONNX model: .*nothing"):
+        mg.onnx.load(path)
+
+
+@pytest.mark.parametrize("opset", [0, 29])
+def test_an_opset_that_is_not_known(opset, path):
+    make(path, [("Relu", ["x"], ["y"])], opset=opset)
+    words = "opset 29, expected 1 to 28" if opset else "no valid ONNX model: .*domain_version of 0"
+    with pytest.raises(ValueError, match=words):
+        mg.onnx.load(path)
+
+
+def test_numbers_in_a_file_beside_the_model(path):
+    w = np.random.default_rng(0).standard_normal((3, 3), np.float32)
+    make(path, [("MatMul", ["x", "w"], ["y"])], initializers=[("w", w)])
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="numbers", size_threshold=0)
+    np.testing.assert_array_equal(mg.onnx.load(path)[1]["w"], w)
+    beside = path.with_name("numbers")
+    beside.write_bytes(beside.read_bytes()[:10])
+    with pytest.raises(ValueError, match=r"no valid ONNX model: .*exceeds available data"):
+        mg.onnx.load(path)
+    beside.unlink()
+    with pytest.raises(FileNotFoundError, match="has its numbers in the file numbers beside it, which is missing"):
         mg.onnx.load(path)
 
 
