@@ -155,19 +155,19 @@ def _runs(
         return [example, *more], [*graphs, *map(graph, more)]
     problem: Exception | None = None
     for ways in _ways(first):
-        more = []
-        for seed in (1, 2):
-            rng = np.random.default_rng(seed)
-            more.append(run({n: _WAYS[ways[n]](a, seed * batch, rng) for n, a in first.items()}))
         try:
+            more = []
+            for seed in (1, 2):
+                rng = np.random.default_rng(seed)
+                more.append(run({n: _WAYS[ways[n]](a, seed * batch, rng) for n, a in first.items()}))
             return [example, *more], [*graphs, *map(graph, more)]
-        except Exception as error:
+        except Exception as error:  # of the function, or of 0 - 1 in numbers without a sign
             problem = problem or error
     longer = ", of one example more in the batch" if batch else ""
-    hint = "With batch=False its batch has the length of the example, and other" if batch else "Other"
+    hint = ", and with batch=False its batch has the length of the example" if batch else ""
     raise ValueError(
         f"export: the function takes the example, but not other numbers{longer}: {problem}. "
-        f"{hint}= can say what numbers it takes"
+        f"A second example says what it takes, other={hint}"
     ) from problem
 
 
