@@ -247,7 +247,8 @@ def rising(x):
 
 def test_a_second_example_says_what_a_function_takes(path):
     x = np.float32([[1, 2, 4], [1, 5, 7]])
-    with pytest.raises(ValueError, match=r"not other numbers, of one .* it should rise. A second example says what it takes, other=, and"):
+    words = r"not other numbers, of one .* it should rise\. A second example says what it takes, other=, and"
+    with pytest.raises(ValueError, match=words):
         mg.onnx.export(rising, x, path)
     for other in (x[:1] - 4, x * 2, np.concatenate([x, x]) ** 2):
         mg.onnx.export(rising, x, path, other=other)
