@@ -28,6 +28,8 @@ def operands(a: Any, b: Any) -> tuple[Any, Any]:
 
 def swap(x: Any) -> Any:
     """The last two axes exchanged."""
+    if type(x) is np.ndarray:
+        return x.swapaxes(-1, -2)
     return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 

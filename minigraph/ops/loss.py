@@ -182,13 +182,13 @@ def one_hot(labels: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         raise ValueError(
             f"cross_entropy: the labels of logits {shape} should have shape {shape[:-1]}, got {labels.shape}"
         )
-    bad = np.argwhere((labels < 0) | (labels >= shape[-1]))
-    if len(bad):
-        at = tuple(bad[0])
+    bad = (labels < 0) | (labels >= shape[-1])
+    if bad.any():
+        at = tuple(np.argwhere(bad)[0])
         example = f" of example {', '.join(map(str, at))}" if at else ""
         raise ValueError(f"cross_entropy: label {labels[at]}{example} is outside [0, {shape[-1]}), the classes")
     q = np.zeros(shape, dtype)
-    np.put_along_axis(q, labels[..., None], 1, -1)
+    q.reshape(-1, shape[-1])[np.arange(labels.size), labels.reshape(-1)] = 1
     return q
 
 
