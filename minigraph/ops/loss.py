@@ -168,7 +168,7 @@ def _cross_entropy(x: ArrayLike, q: ArrayLike, *, mean: bool = True):
 def _(g, _y, x, q, *, mean=True, saved):
     """x: g / N * (softmax(x) * sum_k q_k - q)
     q: -g / N * log_softmax(x)
-    with N the number of rows, or 1 without `mean`
+    with N the number of rows, or 1 without mean
     """
     g = g * (x.shape[-1] / x.size) if mean else g[..., None]
     return (

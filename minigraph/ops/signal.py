@@ -109,9 +109,9 @@ def _weights(n: int, dtype: Any) -> np.ndarray:
 
 @primitive
 def _rfft(x: Any):
-    """The real part, re[k] = sum over j of x[j] cos(2 pi j k / n), and the imaginary one, im[k] = -sum of x[j] sin(...).
+    """The real part re[k], the sum over j of x[j] cos(2 pi j k / n), and the imaginary one, im[k].
 
-    (..., n) -> (2, ..., n // 2 + 1).
+    im[k] is minus the sum over j of x[j] sin(2 pi j k / n). (..., n) -> (2, ..., n // 2 + 1).
     """
     y = np.fft.rfft(widened(x))
     return np.stack([y.real, y.imag])
