@@ -108,7 +108,6 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
     kwargs = {k: v for k, v in kwargs.items() if v is not None or k not in ("out", "dtype")}
     if ufunc in PREDICATES and out is None:
         return getattr(ufunc, method)(*map(_arrays, inputs), **_arrays(kwargs))
-    traced = _traced((inputs, kwargs))
     refusal: Exception | None = None
     if out is not None:
         if any(type(array) is Tensor for array in out):
@@ -120,7 +119,7 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
                 return call(ufunc, *inputs, **kwargs)
         except (TypeError, ValueError) as error:
             refusal = error
-    if traced:
+    if _traced((inputs, kwargs)):
         raise refusal or TypeError(_why_not(ufunc, method, kwargs))
     return _numpys_own(getattr(ufunc, method), inputs, kwargs, refusal)
 
@@ -129,6 +128,8 @@ def _call(ufunc: np.ufunc, *inputs: Any, dtype: Any = None, **kwargs: Any) -> An
     if kwargs.get("where") is True:
         del kwargs["where"]
     ours = _OURS[ufunc][0]
+    if not kwargs and dtype is None:
+        return ours(*inputs)
     if kwargs and (unknown := [k for k in kwargs if k not in inspect.signature(ours).parameters]):
         raise TypeError(
             f"np.{ufunc.__name__} on a Tensor takes no {', '.join(unknown)}=: what it leaves out would have no value. "
