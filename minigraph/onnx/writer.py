@@ -301,18 +301,36 @@ class _Writer:
                 shape = tuple(map(self._length, a.shape, again.shape))
                 name = self.b.node("Expand", self.b.constant(a[short], title), self.b.integers(shape))
                 return Value(shape, a.dtype, {plain(a.ndim): name})
-        return self._one_hot(a, again)
+        return self._one_hot(a, again, title.endswith("or ignored"))
 
-    def _one_hot(self, a: np.ndarray, again: np.ndarray) -> Value | None:
-        """A constant that has one number at the classes of an input of integers, and another elsewhere."""
+    def _one_hot(self, a: np.ndarray, again: np.ndarray, ignored: bool) -> Value | None:
+        """A constant that has one number at the classes of an input of integers, and another elsewhere.
+
+        If some labels may be `ignored`, which are no classes, their rows are 0.
+        """
         for name, (x, y, _) in self.inputs.items():
             if x.dtype.kind not in "iu" or (a.shape[:-1], again.shape[:-1]) != (x.shape, y.shape) or not a.size:
                 continue
-            classes, off, on = np.arange(a.shape[-1], dtype=x.dtype), a.min(), a.max()
-            if all(_same(np.where(i[..., None] == classes, on, off), b) for i, b in ((x, a), (y, again))):
+            classes = np.arange(a.shape[-1], dtype=x.dtype)
+            counted = np.isin(x, classes) if ignored else np.ones(x.shape, np.bool_)
+            if not counted.any():  # then no row shows the numbers
+                continue
+            off, on = a[counted].min(), a[counted].max()
+
+            def rows(i: np.ndarray, off: Any = off, on: Any = on, classes: Any = classes) -> np.ndarray:
+                hot = np.where(i[..., None] == classes, on, off)
+                return np.where(np.isin(i, classes)[..., None], hot, a.dtype.type(0)) if ignored else hot
+
+            if all(_same(rows(i), b) for i, b in ((x, a), (y, again))):
                 labels = self.b.node("Unsqueeze", name, self.b.integers([-1]))
                 is_class = self.b.node("Equal", labels, self.b.constant(classes))
-                hot = self.b.node("Where", is_class, self.b.constant(on), self.b.constant(off))
+                others = self.b.constant(off)
+                if ignored and off:
+                    low, high = (self.b.constant(np.asarray(k, x.dtype)) for k in (0, len(classes)))
+                    inside = (self.b.node("GreaterOrEqual", labels, low), self.b.node("Less", labels, high))
+                    zero = self.b.constant(np.zeros((), a.dtype))
+                    others = self.b.node("Where", self.b.node("And", *inside), others, zero)
+                hot = self.b.node("Where", is_class, self.b.constant(on), others)
                 return Value((*self.given[name].shape, a.shape[-1]), a.dtype, {plain(a.ndim): hot})
         return None
 

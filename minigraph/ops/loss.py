@@ -100,7 +100,7 @@ def cross_entropy(
         q: Any = widened(one_hot(classes, shape, x.dtype))
         if weights is not None:
             counted = weights[classes] * (1 if kept is None else kept)
-        how = "one-hot"
+        how = "one-hot" if ignore_index is None else "one-hot or ignored"
     elif given.dtype.kind == "f" and given.shape == shape:
         if ignore_index is not None:
             raise ValueError("cross_entropy: ignore_index goes with labels that are integers, not with distributions")
