@@ -26,10 +26,9 @@ def arrays(a: Any, b: Any) -> tuple[Any, Any]:
 
 def as_array(x: Any) -> Any:
     """x itself if it is a Tensor, otherwise x as an ndarray."""
-    if type(x) is Tensor or type(x) is np.ndarray:
-        return x
-    refuse_foreign(x)
-    return np.asarray(x)
+    if type(x) is not Tensor and type(x) is not np.ndarray:
+        refuse_foreign(x)
+    return x if type(x) is Tensor else np.asarray(x)
 
 
 def beside(v: Any, x: Any) -> Any:
