@@ -30,7 +30,7 @@ def main():
     import systems
 
     import minigraph as mg
-    from minigraph import fit, tree
+    from minigraph import fit
     from minigraph.kernels import memory, norm
     from minigraph.parallel import batch as parallel_batch
 
@@ -44,11 +44,8 @@ def main():
     parallel_batch.combine = clock.timed("sum of the parts' gradients", parallel_batch.combine)
     mg.optim.SGD.step = clock.timed("optimizer", mg.optim.SGD.step)
 
-    model, batch = MODELS[args.work]
-    rng = np.random.default_rng(0)
-    params, state = (dict(tree.items(part)) for part in systems.model_module(model).init(rng))
-    x, y = rng.standard_normal((batch, 32, 32, 3), np.float32), rng.integers(0, 10, batch)
-    step, _ = systems.Minigraph(args.threads, args.microbatch).train(model, params, state, x, y)
+    arguments = systems.arguments(args.work, np.random.default_rng(0))
+    step, _ = systems.Minigraph(args.threads, args.microbatch).train(MODELS[args.work][0], **arguments)
     step(), step()
     clock.seconds.clear(), clock.calls.clear()
     faults, start = harness._usage().ru_minflt, time.perf_counter()

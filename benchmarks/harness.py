@@ -22,17 +22,22 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # models/ is no installed package
 
 # name: (packages, the first of which has to be there; class in systems.py; the works it can do)
-ALL = ("W?", "infer-*", "conv-*", "memory-*", "tape")
+COMPILED = ("W?", "infer-*", "conv-*", "memory-*", "mlp")
+ALL = (*COMPILED, "tape", "scalar")
 SYSTEMS = {
     "minigraph": (("minigraph", "numpy"), "Minigraph", ALL),
+    "minigraph-plain": (("minigraph", "numpy"), "Plain", ("mlp",)),
     "torch-eager": (("torch",), "TorchEager", ALL),
-    "torch-channels-last": (("torch",), "Torch", ALL),
-    "torch-compile": (("torch",), "TorchCompile", ALL[:-1]),
+    "torch-channels-last": (("torch",), "Torch", (*COMPILED, "tape")),
+    "torch-compile": (("torch",), "TorchCompile", COMPILED),
+    "onnxruntime": (("onnxruntime", "onnx"), "OnnxRuntime", ("infer-*",)),
     "jax": (("jax",), "Jax", ("*W1",)),
-    "mygrad": (("mygrad", "numpy"), "MyGrad", ("W1", "memory-W1", "tape")),
-    "autograd": (("autograd", "numpy"), "Autograd", ("W1", "memory-W1", "tape")),
+    "mygrad": (("mygrad", "numpy"), "MyGrad", ("W1", "memory-W1", "tape", "scalar")),
+    "autograd": (("autograd", "numpy"), "Autograd", ("W1", "memory-W1", "tape", "scalar")),
+    "micrograd": (("micrograd",), "Micrograd", ("scalar",)),
 }
-MODELS = {"W1": ("cnn", 128), "W2": ("airnet", 512)}  # model, batch of a training step
+# model, batch of a training step, shape of an image
+MODELS = {"W1": ("cnn", 128, (32, 32, 3)), "W2": ("airnet", 512, (32, 32, 3)), "mlp": ("mlp", 32, (28, 28, 1))}
 CONV_GRID = ((32, 64, 64), (16, 64, 128), (16, 128, 128), (8, 128, 256), (8, 256, 256))  # H = W, C, K
 INFER_BATCH, CONV_BATCH, TAPE_OPS = 512, 128, 1000
 
@@ -78,7 +83,7 @@ def versions(system):
 
 
 def kind_of(work):
-    """ "W1" -> "train", "infer-W1" -> "infer", "conv-32-64-64" -> "conv", "tape" -> "tape" """
+    """ "W1" -> "train", "infer-W1" -> "infer", "conv-32-64-64" -> "conv", "tape" -> "tape", "scalar" -> "scalar" """
     return "train" if work in MODELS else work.partition("-")[0]
 
 
@@ -208,7 +213,7 @@ def prepare(system, work, folder, threads, microbatch, compare=True):
     split = {"microbatch": int(want.pop("microbatch"))} if kind_of(work) == "train" else {}
     if adapter.float64:
         _compare(do(**_double(arguments))[1](**split), want, "float64")
-    error = _compare(results(**split), want, "float32")
+    error = _compare(results(**split), want, "float64" if kind_of(work) == "scalar" else "float32")
     return run, _runs(run), {"error": error, "blas": _blas()}
 
 
@@ -237,7 +242,7 @@ def _double(arguments):
 def _constants(work):
     if work == "tape":
         return {"ops": TAPE_OPS}
-    return {} if kind_of(work) == "conv" else {"model": MODELS[work.removeprefix("infer-")][0]}
+    return {} if kind_of(work) in ("conv", "scalar") else {"model": MODELS[work.removeprefix("infer-")][0]}
 
 
 def _blas():
@@ -279,7 +284,6 @@ def _write_inputs(work, folder, threads, microbatch):
     import numpy as np
     import systems
 
-    from minigraph import tree
 
     pin(threads)
     rng = np.random.default_rng(0)
@@ -290,13 +294,13 @@ def _write_inputs(work, folder, threads, microbatch):
         arguments = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
     elif kind == "tape":
         arguments = {"x": rng.standard_normal((8, 8), np.float32), "c": rng.random((8, 8), np.float32)}
+    elif kind == "scalar":
+        arguments = {"a": np.float64(-1.5), "b": np.float64(2.25)}
     else:
-        model, batch = MODELS[work.removeprefix("infer-")]
-        batch = batch if kind == "train" else INFER_BATCH
-        params, state = (dict(tree.items(part)) for part in systems.model_module(model).init(rng))
-        arguments = {"params": params, "state": state, "x": rng.standard_normal((batch, 32, 32, 3), np.float32)}
-        if kind == "train":
-            arguments["y"] = rng.integers(0, 10, batch)
+        arguments = systems.arguments(work.removeprefix("infer-"), rng)
+        if kind == "infer":
+            del arguments["y"]
+            arguments["x"] = rng.standard_normal((INFER_BATCH, *arguments["x"].shape[1:]), np.float32)
     _, results = getattr(systems.Minigraph(threads, microbatch), kind)(**_double(arguments), **_constants(work))
     np.savez(Path(folder) / f"{work}.npz", **_flat(arguments), **_flat({"result": results()}))
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 SETTINGS = {
     "OPENBLAS_CORETYPE": "Haswell",  # NumPy's products
@@ -54,6 +55,15 @@ def limit(isa):
         raise RuntimeError(f"not held to AVX2: {'; '.join(wrong)}")
     shown = {library: texts for library, texts in said.items() if library != "NumPy"}
     return "; ".join(f"{library}: {', '.join(sorted(set(texts)))}" for library, texts in shown.items())
+
+
+def native():
+    """The kind of vector instructions that this processor has, as far as the bars tell them apart."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        flags = []
+    return "avx512" if "avx512f" in flags else "avx2" if "avx2" in flags else "other"
 
 
 def look():

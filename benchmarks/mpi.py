@@ -24,7 +24,6 @@ import numpy as np
 import systems
 from mpi4py.MPI import COMM_WORLD
 
-from minigraph import tree
 from minigraph.parallel import MPI, Threads, exchange, mpi
 
 SIZES = [1 << k for k in (12, 16, 20, 23, 26)]  # bytes
@@ -97,18 +96,16 @@ class Work:
     """A training step of the benchmarks, on ranks of one thread and on threads of rank 0."""
 
     def __init__(self, work):
-        model, self.batch = MODELS[work]
-        rng = np.random.default_rng(0)
+        arguments = systems.arguments(work, np.random.default_rng(0))
+        x, y = arguments.pop("x"), arguments.pop("y")
+        self.batch = len(x)
         self.comm = COMM_WORLD.Dup()
         self.on_ranks = MPI(self.comm, threads=1)
-        params, state = systems.model_module(model).init(rng)
-        named = dict(tree.items(params)), dict(tree.items(state))
-        x, y = rng.standard_normal((self.batch, 32, 32, 3), np.float32), rng.integers(0, 10, self.batch)
         self.steps = {}
         for name, executor in (("one thread", Threads(1)), ("threads", Threads(RANKS)), ("ranks", self.on_ranks)):
             system = systems.Minigraph(1, 64)
             system.options["executor"] = executor
-            self.steps[name] = functools.partial(system.trainer(model, *named), x, y)
+            self.steps[name] = functools.partial(system.trainer(MODELS[work][0], **arguments), x, y)
 
     def turns(self, rounds):
         """Images a second, by round."""

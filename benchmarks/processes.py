@@ -54,20 +54,15 @@ def serve(pipe, work, cores):
     import numpy as np
     import systems
 
-    from minigraph import tree
-
-    model, batch = MODELS[work]
-    rng = np.random.default_rng(0)
-    params, state = (dict(tree.items(part)) for part in systems.model_module(model).init(rng))
-    x, y = rng.standard_normal((batch, 32, 32, 3), np.float32), rng.integers(0, 10, batch)
-    step, _ = systems.Minigraph(len(cores), 64).train(model, params, state, x, y)
+    arguments = systems.arguments(work, np.random.default_rng(0))
+    step, _ = systems.Minigraph(len(cores), 64).train(MODELS[work][0], **arguments)
     step()
     while (seconds := pipe.recv()) is not None:
         steps, clock = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - clock) < seconds:
             step()
             steps += 1
-        pipe.send(steps * batch / elapsed)
+        pipe.send(steps * len(arguments["x"]) / elapsed)
 
 
 if __name__ == "__main__":

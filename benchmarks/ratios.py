@@ -9,7 +9,7 @@ from pathlib import Path
 
 NAMES = {
     "minigraph": "tab:red", "torch-eager": "tab:gray", "torch-channels-last": "tab:blue", "torch-compile": "tab:cyan",
-    "jax": "tab:green", "mygrad": "tab:olive", "autograd": "tab:brown",
+    "onnxruntime": "tab:purple", "jax": "tab:green", "mygrad": "tab:olive", "autograd": "tab:brown",
 }  # fmt: skip
 
 
@@ -19,7 +19,8 @@ def main():
     parser.add_argument("picture", type=Path)
     args = parser.parse_args()
     rows = [json.loads(line) for line in args.rows.read_text().splitlines()]
-    draw([r for r in rows if r["system"] in NAMES and r.get("reference", "").startswith("torch")], args.picture)
+    rows = [r for r in rows if r["system"] in NAMES]
+    draw([r | found for r in rows for name, found in r["ratios"].items() if "torch" in name], args.picture)
 
 
 def draw(rows, path):
@@ -38,7 +39,7 @@ def draw(rows, path):
         front = r["system"] == "minigraph"
         axes.plot(r["ratio"], y, "D" if front else "o", color=color, ms=6 if front else 4, zorder=3 if front else 2)
         if front:
-            axes.plot(r["ratio_quartiles"], (y, y), color=color, lw=1.5)
+            axes.plot(r["quartiles"], (y, y), color=color, lw=1.5)
             axes.plot(r["bar"], y, "|", color="black", ms=13)
     for name, color in NAMES.items():
         if any(r["system"] == name for r in rows):

@@ -6,8 +6,11 @@ minigraph's layout, for the comparison with the other systems.
 """
 
 import importlib
+import os
+import tempfile
 
 import numpy as np
+from harness import MODELS
 
 LR, MOMENTUM = 1e-4, 0.9  # a small step: hundreds of them on one batch must not change what is computed
 EPS, BN_MOMENTUM = 1e-12, 0.4  # of models/airnet.py
@@ -23,6 +26,9 @@ class Minigraph:
         self.threads = minigraph.parallel.Threads(threads)
         self.options = {"executor": self.threads, "microbatch": microbatch}
 
+    def value_and_grad(self, loss_fn, has_aux=False):
+        return self.mg.parallel.value_and_grad(loss_fn, has_aux=has_aux, **self.options)
+
     def trainer(self, model, params, state):
         """step(x, y) -> loss"""
         mg, apply = self.mg, model_module(model).apply
@@ -34,7 +40,7 @@ class Minigraph:
             logits, state = apply(params, now["state"], x, train=True)
             return mg.cross_entropy(logits, y), state
 
-        value_and_grad = mg.parallel.value_and_grad(loss_fn, has_aux=True, **self.options)
+        value_and_grad = self.value_and_grad(loss_fn, has_aux=True)
 
         def step(x, y):
             (loss, now["state"]), grads = value_and_grad(now["params"], x, y)
@@ -57,7 +63,7 @@ class Minigraph:
                 sizes.append(len(x))
                 return self.mg.cross_entropy(model_module(model).apply(params, state, x, train=True)[0], y)
 
-            loss, grads = self.mg.parallel.value_and_grad(loss_fn, **self.options)(params, x, y)
+            loss, grads = self.value_and_grad(loss_fn)(params, x, y)
             return {"loss": loss, **dict(self.mg.tree.items(grads)), "microbatch": np.int64(max(sizes))}
 
         return lambda: step(x, y), results
@@ -97,6 +103,16 @@ class Minigraph:
     def tape(self, x, c, ops):
         return leaf_tape(self.mg.Tensor(x, requires_grad=True), c, ops)
 
+    def scalar(self, a, b):
+        return leaf_scalars(lambda v: self.mg.Tensor(v, requires_grad=True), self.mg.relu, a, b)
+
+
+class Plain(Minigraph):
+    """Without `parallel`: the whole batch at once, on the calling thread and BLAS's own."""
+
+    def value_and_grad(self, loss_fn, has_aux=False):
+        return self.mg.value_and_grad(loss_fn, has_aux=has_aux)
+
 
 class Torch:
     """PyTorch in one of its modes; the subclasses say which."""
@@ -123,16 +139,14 @@ class Torch:
         if t.ndim == 4:
             form = self.torch.channels_last if self.channels_last else self.torch.contiguous_format
             t = t.permute(3, 2, 0, 1).contiguous(memory_format=form)
-        elif path == "head.w":
-            side = round((len(a) / 64) ** 0.5)
+        elif path == "head.w" and (side := grid_side(a)):
             t = t.reshape(side, side, 64, -1).permute(2, 0, 1, 3).flatten(0, 2).contiguous()
         return t
 
     def to_minigraph(self, path, t):
         if t.ndim == 4:
             t = t.permute(2, 3, 1, 0)
-        elif path == "head.w":
-            side = round((len(t) / 64) ** 0.5)
+        elif path == "head.w" and (side := grid_side(t)):
             t = t.reshape(64, side, side, -1).permute(1, 2, 0, 3).flatten(0, 2)
         return t.detach().numpy()
 
@@ -141,6 +155,10 @@ class Torch:
         for name in ("conv1", "conv2"):
             h = F.max_pool2d(F.relu(F.conv2d(h, p[f"{name}.w"], p[f"{name}.b"], padding=1), inplace=True), 2)
         return h.flatten(1) @ p["head.w"] + p["head.b"]
+
+    def mlp(self, p, s, x, train):
+        h = self.F.relu(x.flatten(1) @ p["hidden.w"] + p["hidden.b"], inplace=True)
+        return h @ p["head.w"] + p["head.b"]
 
     def airnet(self, p, s, x, train):
         F = self.F
@@ -235,6 +253,11 @@ class Torch:
     def tape(self, x, c, ops):
         return leaf_tape(self.torch.from_numpy(x).requires_grad_(), self.torch.from_numpy(c), ops)
 
+    def scalar(self, a, b):
+        return leaf_scalars(
+            lambda v: self.torch.tensor(v, requires_grad=True), self.torch.relu, a, b
+        )
+
 
 class TorchEager(Torch):
     channels_last = False
@@ -242,6 +265,35 @@ class TorchEager(Torch):
 
 class TorchCompile(Torch):
     compiled, float64 = True, False  # another compilation, of the same functions as above
+
+
+class OnnxRuntime:
+    """The graph that `mg.onnx.export` writes, with the model's own weights."""
+
+    float64 = False
+
+    def __init__(self, threads, microbatch=None):
+        import onnxruntime
+
+        self.session = onnxruntime.InferenceSession
+        self.options = onnxruntime.SessionOptions()
+        self.options.intra_op_num_threads = threads
+
+    def infer(self, model, params, state, x):
+        import minigraph.onnx
+
+        def logits(params, state, x):
+            return model_module(model).apply(params, state, x, train=False)[0]
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.onnx")
+            minigraph.onnx.export(logits, (nest(params), nest(state), x[:8]), path)
+            session = self.session(path, self.options, providers=["CPUExecutionProvider"])
+
+        def run():
+            return session.run(None, {"x": x})
+
+        return run, lambda: {"logits": run()[0]}
 
 
 class Jax:
@@ -344,6 +396,17 @@ class MyGrad:
 
         return run, results
 
+    def scalar(self, a, b):
+        def relu(x):
+            return self.mygrad.maximum(x, 0.0)
+
+        def run():
+            ta, tb = self.mygrad.tensor(a), self.mygrad.tensor(b)
+            scalars(ta, tb, relu).backward()
+            return {"a": ta.grad, "b": tb.grad}
+
+        return run, run
+
 
 class Autograd:
     """HIPS autograd. It has no fast convolution: this is im2col in its NumPy."""
@@ -395,6 +458,34 @@ class Autograd:
         grad = self.autograd.grad(lambda x: self.np.sum(chain(x, c, ops)))
         return lambda: grad(x), lambda: {"grad": grad(x)}
 
+    def scalar(self, a, b):
+        grad = self.autograd.grad(lambda a, b: scalars(a, b, lambda x: self.np.maximum(x, 0.0)), (0, 1))
+        a, b = float(a), float(b)
+        return lambda: grad(a, b), lambda: dict(zip("ab", grad(a, b), strict=True))
+
+
+class Micrograd:
+    float64 = True
+
+    def __init__(self, threads, microbatch=None):
+        from micrograd.engine import Value
+
+        self.Value = Value
+
+    def scalar(self, a, b):
+        def run():
+            va, vb = self.Value(float(a)), self.Value(float(b))
+            scalars(va, vb, self.Value.relu).backward()
+            return {"a": np.float64(va.grad), "b": np.float64(vb.grad)}
+
+        return run, run
+
+
+def grid_side(head):
+    """The side of the map of 64 channels that the head of the cnn reads; 0 for the head of another model."""
+    side = round((len(head) / 64) ** 0.5)
+    return side if len(head) == 64 * side * side else 0
+
 
 def chain(x, c, ops):
     """`ops` cheap operations, each on the result of the one before."""
@@ -416,6 +507,39 @@ def leaf_tape(x, c, ops):
         return {"grad": x.grad.numpy()}
 
     return run, results
+
+
+def scalars(a, b, relu):
+    """Sixteen operations on numbers, of the kinds that micrograd's demo has."""
+    c = a * b + b**3
+    d = relu(c - a) / b + c
+    e = (c - d) ** 2 + relu(a - d)
+    return e / 2 + 10 / (e + 1)
+
+
+def leaf_scalars(leaf, relu, a, b):
+    """`scalars` on leaf tensors that `leaf` makes, minigraph and PyTorch alike."""
+
+    def run():
+        leaves = leaf(a), leaf(b)
+        scalars(*leaves, relu).backward()
+        return leaves
+
+    def results():
+        return {name: t.grad.numpy() for name, t in zip("ab", run(), strict=True)}
+
+    return run, results
+
+
+def arguments(work, rng):
+    """The named parameters and state of a work of `MODELS`, and a batch of random images x and labels y."""
+    from minigraph import tree  # only here: the processes of other systems do without
+
+    model, batch, image = MODELS[work]
+    options = {"image": image} if model == "mlp" else {}
+    params, state = (dict(tree.items(part)) for part in model_module(model).init(rng, **options))
+    x, y = rng.standard_normal((batch, *image), np.float32), rng.integers(0, 10, batch)
+    return {"params": params, "state": state, "x": x, "y": y}
 
 
 def nest(flat):

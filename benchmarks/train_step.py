@@ -19,24 +19,41 @@ import harness  # none of these modules imports NumPy: the children would inheri
 import isa
 from harness import CONV_BATCH, CONV_GRID, INFER_BATCH, MODELS, SYSTEMS, TAPE_OPS, Failed, Worker
 
-# work: (what it is, images a run or None, bar, aim), the last two for minigraph's ratio: to be reached, or for `import`
-# not to be passed.
+# work: (what it is, images a run or None)
 TRAIN = "forward + backward + SGD with momentum"
 CONV = "forward + both gradients"
 WORKS = {
-    "W1": (f"cnn (32, 64), batch 128: {TRAIN}", 128, 1.5, 2.0),
-    "W2": (f"airnet (64, 256, 256), batch 512: {TRAIN}", 512, 1.3, 1.7),
-    "infer-W1": (f"the net of W1, batch {INFER_BATCH}: forward", INFER_BATCH, 1.2, 1.5),
-    "infer-W2": (f"the net of W2, batch {INFER_BATCH}: forward", INFER_BATCH, 1.2, 1.5),
+    "W1": (f"cnn (32, 64), batch 128: {TRAIN}", 128),
+    "W2": (f"airnet (64, 256, 256), batch 512: {TRAIN}", 512),
+    "infer-W1": (f"the net of W1, batch {INFER_BATCH}: forward", INFER_BATCH),
+    "infer-W2": (f"the net of W2, batch {INFER_BATCH}: forward", INFER_BATCH),
     **{
-        f"conv-{h}-{c}-{k}": (f"conv2d 3x3, {c} to {k} channels at {h}x{h}, batch {CONV_BATCH}: {CONV}", None, 1.2, 1.5)
+        f"conv-{h}-{c}-{k}": (f"conv2d 3x3, {c} to {k} channels at {h}x{h}, batch {CONV_BATCH}: {CONV}", None)
         for h, c, k in CONV_GRID
     },
-    "memory-W1": ("peak memory of the whole process in W1", None, 2.0, 4.0),
-    "memory-W2": ("peak memory of the whole process in W2", None, 2.0, 4.0),
-    "tape": (f"one of a chain of {TAPE_OPS:,} operations on 8x8 arrays: forward + backward", None, 1.0, 2.0),
-    "import": ("import, the start of the interpreter not counted", None, 1.5, 1.2),
-    "scaling": ("W2 in minigraph, on all threads and on one", MODELS["W2"][1], 1.8, 1.95),
+    "mlp": (f"mlp 784-128-10, batch 32: {TRAIN}", 32),
+    "memory-W1": ("peak memory of the whole process in W1", None),
+    "memory-W2": ("peak memory of the whole process in W2", None),
+    "tape": (f"one of a chain of {TAPE_OPS:,} operations on 8x8 arrays: forward + backward", None),
+    "scalar": ("sixteen operations on numbers in float64: forward + backward", None),
+    "import": ("import, the start of the interpreter not counted", None),
+    "scaling": ("W2 in minigraph, on all threads and on one", MODELS["W2"][1]),
+}
+# (pattern of works, to what minigraph's ratio is): (bar, aim) with AVX-512, then without. They are to be reached, and
+# for `import` not to be passed. Where there is no aim, the bar stands for it.
+BARS = {
+    ("W1", "torch"): ((1.7, 2.2), (1.5, 2)),
+    ("W2", "torch"): ((2.1, 2.5), (1.7, 2.2)),
+    ("infer-*", "torch"): ((2, 2), (1.3, 1.3)),
+    ("infer-W1", "onnxruntime"): ((1, 1), (0.8, 0.8)),
+    ("infer-W2", "onnxruntime"): ((1, 1), (1, 1)),
+    ("conv-*", "torch"): ((2, 2), (1.5, 1.5)),
+    ("mlp", "torch"): ((1.2, 1.5), (1.2, 1.5)),
+    ("memory-*", "torch"): ((2, 4), (2, 4)),
+    ("tape", "torch"): ((1.3, 2), (1.3, 2)),
+    ("scalar", "torch"): ((1.3, 2), (1.3, 2)),
+    ("import", "numpy"): ((1.3, 1.2), (1.3, 1.2)),
+    ("scaling", "minigraph on 1"): ((1.8, 1.95), (1.8, 1.95)),
 }
 
 
@@ -45,10 +62,10 @@ def main():
     cleared = harness.clear_environment()
     held = isa.limit(args.isa) if args.isa else None
     machine = {"cpu": harness.cpu_model(), "cores": len(harness.cores()), "python": sys.version.split()[0]}
-    machine |= {"isa": args.isa} if args.isa else {}
+    machine["isa"] = args.isa or isa.native()
     if not args.json:
         packages = {name: number for system in args.systems for name, number in harness.versions(system).items()}
-        print(f"{machine['cpu']}, {machine['cores']} cores, of which {args.threads} are used")
+        print(f"{machine['cpu']} ({machine['isa']}), {machine['cores']} cores, of which {args.threads} are used")
         print(f"Python {machine['python']}, {', '.join(f'{name} {number}' for name, number in packages.items())}")
         print(f"removed from the environment: {', '.join(cleared) or 'nothing was to be'}", flush=True)
         print(f"held to {args.isa} ({held})\n" if args.isa else "", flush=True)
@@ -101,7 +118,7 @@ def skipped(what, why):
 def measure(work, args):
     """A row for each system."""
     if work == "import":
-        return import_rows(args.rounds)
+        return import_rows(args)
     if work == "scaling":
         return scaling_rows(args)
     if work.startswith("memory-"):
@@ -120,8 +137,8 @@ def measure(work, args):
                 continue
             stack.callback(worker.close)
         turns = harness.interleave(workers, args.rounds)
-    reference = best_torch(turns, "seconds")
-    return [{**row(work, name, turns, reference), **workers[name].info} for name in turns]
+    references = [best_torch(turns, "seconds"), "onnxruntime"]
+    return [{**row(work, name, turns, references, args.isa), **workers[name].info} for name in turns]
 
 
 def memory_rows(work, args):
@@ -143,8 +160,7 @@ def memory_rows(work, args):
                 worker.measure()
             turns[name] = [{"bytes": worker.peak()}]
             worker.close()
-    reference = best_torch(turns, "bytes")
-    return [row(work, name, turns, reference) for name in turns]
+    return [row(work, name, turns, [best_torch(turns, "bytes")], args.isa) for name in turns]
 
 
 def scaling_rows(args):
@@ -157,23 +173,24 @@ def scaling_rows(args):
             )
             stack.callback(worker.close)
         turns = harness.interleave(workers, args.rounds)
-    return [{**row("scaling", name, turns, "minigraph on 1"), "threads": int(name.split()[-1])} for name in turns]
+    rows = {name: row("scaling", name, turns, ["minigraph on 1"], args.isa) for name in turns}
+    return [{**found, "threads": int(name.split()[-1])} for name, found in rows.items()]
 
 
-def import_rows(rounds):
+def import_rows(args):
     """In fresh processes, from compiled bytecode. The first import of each reads the disk and does not count."""
     names = ["minigraph", "numpy"] + ["torch"] * harness.installed("torch-eager")
     code = "import time; clock = time.perf_counter(); import {}; print(time.perf_counter() - clock)"
     turns = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, "PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}
-        for i in range(3 * rounds + 1):
+        for i in range(3 * args.rounds + 1):
             for name in names:
                 command = [sys.executable, "-c", code.format(name)]
                 seconds = subprocess.run(command, env=env, capture_output=True, check=True).stdout
                 if i:
                     turns[name].append({"seconds": float(seconds)})
-    return [row("import", name, turns, "numpy") for name in names]
+    return [row("import", name, turns, ["numpy"], args.isa) for name in names]
 
 
 def best_torch(turns, unit):
@@ -182,50 +199,60 @@ def best_torch(turns, unit):
     return min(modes, key=lambda name: statistics.median(turn[unit] for turn in turns[name]), default=None)
 
 
-def row(work, system, turns, reference):
-    """The median over the turns, and its ratio to the reference's, which is taken turn by turn.
+def row(work, system, turns, references, held):
+    """The median over the turns, and its ratio to that of each reference that took part, which is taken turn by turn.
 
     A ratio is the reference's time or memory over the system's: larger is better. For `import` it is the inverse.
     """
     unit = next(iter(turns[system][0]))
-    _, images, bar, aim = WORKS[work]
+    images = WORKS[work][1]
     values = [turn[unit] / (TAPE_OPS if work == "tape" else 1) for turn in turns[system]]
     out = {"work": work, "system": system, "unit": unit, "median": statistics.median(values), "best": min(values)}
     if images:
         out["images_per_second"] = images / out["median"]
     if "faults" in turns[system][0]:
         out["page_faults"] = statistics.median(turn["faults"] for turn in turns[system])
-    if reference:
+    out["ratios"] = {}
+    for reference in filter(turns.__contains__, references):
         ratios = [theirs[unit] / ours[unit] for theirs, ours in zip(turns[reference], turns[system], strict=True)]
         if work == "import":
             ratios = [1 / ratio for ratio in ratios]
-        low, out["ratio"], high = harness.quartiles(ratios)
-        out |= {"ratio_quartiles": [low, high], "reference": reference}
-    if system.startswith("minigraph") and system != reference:
-        out |= {"bar": bar, "aim": aim}
+        low, ratio, high = harness.quartiles(ratios)
+        out["ratios"][reference] = {"ratio": ratio, "quartiles": [low, high]}
+        if system.startswith("minigraph") and system != reference:
+            out["ratios"][reference] |= bar_and_aim(work, reference, held)
     package = system.split()[0]
     return out | {"versions": harness.versions(package) if package in SYSTEMS else {package: harness.version(package)}}
+
+
+def bar_and_aim(work, reference, held):
+    kind = "torch" if reference.startswith("torch") else reference
+    for (pattern, against), bars in BARS.items():
+        if against == kind and fnmatch.fnmatch(work, pattern):
+            return dict(zip(("bar", "aim"), bars[(held or isa.native()) != "avx512"], strict=True))
+    return {}
 
 
 # ---------------------------------------------------------------- printing
 
 
 def table(work, rows):
-    what, images, bar, aim = WORKS[work]
+    what, images = WORKS[work]
     head = f"  {'':20}{'median':>10}{'best':>10}{'images/s':>10}{'faults':>9}{'error':>9}"
     blas = f" ({', '.join(rows[0]['blas'])})" if rows[0].get("blas") else ""
-    head += "".join(f"   ratio to {r['reference']}" for r in rows[:1] if "reference" in r)
+    head += "".join(f"   ratio to {reference}" for reference in rows[0]["ratios"])
     lines = [f"{work}: {what}{blas}", head]
     for r in rows:
         line = f"  {r['system']:20}{quantity(r['median'], r['unit']):>10}{quantity(r['best'], r['unit']):>10}"
         line += f"{r['images_per_second']:10,.0f}" if images else " " * 10
         line += f"{r['page_faults']:9,.0f}" if "page_faults" in r else " " * 9
         line += f"{r['error']:9.0e}" if "error" in r else " " * 9
-        if "ratio" in r:
-            low, high = r["ratio_quartiles"]
-            line += f"   {r['ratio']:.2f}" + f" ({low:.2f} to {high:.2f})" * (low < high)
-        if "bar" in r and "ratio" in r:
-            line += f"   bar {bar:g}, aim {aim:g}: {verdict(work, r['ratio'], bar, aim)}"
+        for found in r["ratios"].values():
+            low, high = found["quartiles"]
+            line += f"   {found['ratio']:.2f}" + f" ({low:.2f} to {high:.2f})" * (low < high)
+            if "bar" in found:
+                bar, aim = found["bar"], found["aim"]
+                line += f"   bar {bar:g}, aim {aim:g}: {verdict(work, found['ratio'], bar, aim)}"
         lines.append(line)
     return "\n".join(lines) + "\n"
 

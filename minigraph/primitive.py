@@ -256,6 +256,12 @@ class Primitive(Generic[P]):
     def _narrowed(self, y: Any, values: list[Any], kwargs: dict[str, Any], traced: bool) -> Any:
         """The result in the dtype that it should have; TypeError where that cannot be a Tensor's."""
         kind = y.dtype.kind
+        if y.dtype is _F64 and not kwargs:
+            for v in values:
+                if type(v) is np.ndarray and v.dtype is not _F64:
+                    break
+            else:
+                return y  # none of the inputs is narrower
         if kind == "f" and y.itemsize <= 8:
             inputs = [*values, *(v for k, v in kwargs.items() if k != "saved")]
             return _narrow(y, inputs) if self.narrows else y

@@ -258,18 +258,19 @@ def one_number(name: str, y: Any) -> None:
 
 def _trace(primal: Any, what: str) -> Any:
     """The tree with a Tensor at a new node for each leaf. The transform differentiates with respect to these nodes."""
-    out = []
-    for path, leaf in tree.items(primal):
-        dtype = leaf.dtype if isinstance(leaf, Tensor) else np.asarray(leaf).dtype
-        if dtype.kind != "f":
+
+    def traced(leaf: Any) -> Tensor:
+        array = value(leaf)
+        if (array if type(array) is np.ndarray else np.asarray(array)).dtype.kind != "f":
+            path = next(path for path, x in tree.items(primal) if x is leaf)
             where = f"{what}{' at ' + path if path else ''}"
             raise TypeError(f"{where} should be a floating array to be differentiated, got {describe(leaf)}")
         if type(leaf) is Tensor and leaf.node is not None:
             with mode(RECORD):
-                out.append(identity(leaf))
-        else:
-            out.append(Tensor(_array(leaf), requires_grad=True))
-    return tree.unflatten(primal, out)
+                return identity(leaf)
+        return Tensor(array, requires_grad=True)
+
+    return tree.map(traced, primal)
 
 
 def _cotangent(y: Any, g: Any, who: str = "pullback") -> Any:

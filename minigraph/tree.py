@@ -43,14 +43,16 @@ def leaves(tree: Tree) -> list[Any]:
 
 
 def _collect(tree: Tree, found: list[Any]) -> None:
-    if isinstance(tree, dict):
-        tree = tree.values()
-    elif not isinstance(tree, (list, tuple)):
-        if tree is not None:
-            found.append(tree)
-        return
-    for child in tree:
-        _collect(child, found)
+    if type(tree) is np.ndarray:  # most leaves are arrays: this spares them the two questions below
+        found.append(tree)
+    elif isinstance(tree, dict):
+        for child in tree.values():
+            _collect(child, found)
+    elif isinstance(tree, (list, tuple)):
+        for child in tree:
+            _collect(child, found)
+    elif tree is not None:
+        found.append(tree)
 
 
 def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
@@ -58,26 +60,38 @@ def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
 
     Raises ValueError, naming the path, where one of `rest` has another structure than `tree`.
     """
-    return _map(f, tree, rest, "")
+    for other in rest:
+        _check_structure(tree, other, "")
+    return _map(f, tree, rest)
 
 
-def _map(f: Callable[..., Any], tree: Tree, rest: Sequence[Tree], path: str) -> Tree:
+def _map(f: Callable[..., Any], tree: Tree, rest: Sequence[Tree]) -> Tree:
+    if type(tree) is np.ndarray:
+        return f(tree, *rest)
     if isinstance(tree, dict):
-        for other in rest:
-            if not isinstance(other, dict) or other.keys() != tree.keys():
-                raise ValueError(_mismatch(tree, other, path))
-        return {k: _map(f, v, [o[k] for o in rest], f"{path}.{k}") for k, v in tree.items()}
+        return {k: _map(f, v, [other[k] for other in rest]) for k, v in tree.items()}
     if isinstance(tree, (list, tuple)):
-        for other in rest:
-            if type(other) is not type(tree) or len(other) != len(tree):
-                raise ValueError(_mismatch(tree, other, path))
-        children = [_map(f, v, [o[i] for o in rest], f"{path}.{i}") for i, v in enumerate(tree)]
+        children = [_map(f, v, [other[i] for other in rest]) for i, v in enumerate(tree)]
         # A namedtuple takes its fields one by one, a plain list or tuple takes them together.
         return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
-    for other in rest:
-        if (tree is None) != (other is None) or isinstance(other, (dict, list, tuple)):
-            raise ValueError(_mismatch(tree, other, path))
     return None if tree is None else f(tree, *rest)
+
+
+def _check_structure(tree: Tree, other: Tree, path: str) -> None:
+    if type(tree) is np.ndarray and type(other) is np.ndarray:
+        return
+    if isinstance(tree, dict):
+        if not isinstance(other, dict) or other.keys() != tree.keys():
+            raise ValueError(_mismatch(tree, other, path))
+        for k, child in tree.items():
+            _check_structure(child, other[k], f"{path}.{k}")
+    elif isinstance(tree, (list, tuple)):
+        if type(other) is not type(tree) or len(other) != len(tree):
+            raise ValueError(_mismatch(tree, other, path))
+        for i, child in enumerate(tree):
+            _check_structure(child, other[i], f"{path}.{i}")
+    elif (tree is None) != (other is None) or isinstance(other, (dict, list, tuple)):
+        raise ValueError(_mismatch(tree, other, path))
 
 
 def unflatten(tree: Tree, leaves: Sequence[Any]) -> Tree:
@@ -85,9 +99,10 @@ def unflatten(tree: Tree, leaves: Sequence[Any]) -> Tree:
 
     Raises ValueError unless there are as many.
     """
-    expected = sum(1 for _ in items(tree))
-    if len(leaves) != expected:
-        raise ValueError(f"unflatten: the tree has {expected} leaves, got {len(leaves)}")
+    own: list[Any] = []
+    _collect(tree, own)
+    if len(leaves) != len(own):
+        raise ValueError(f"unflatten: the tree has {len(own)} leaves, got {len(leaves)}")
     rest = iter(leaves)
     return map(lambda _: next(rest), tree)
 

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 import minigraph as mg
@@ -87,6 +88,47 @@ def test_the_reference_has_every_operation():
     """The page names the families, and the site shows what their __all__ lists."""
     listed = [name for family in documented(ROOT / "docs" / "api" / "ops.md") for name in resolve(family).__all__]
     assert sorted(listed) == sorted(mg.ops.__all__)
+
+
+@pytest.fixture(scope="module")
+def program():
+    """What makes docs/primitives.md: `python docs/primitives_table.py` makes it anew."""
+    return runpy.run_path(str(ROOT / "docs" / "primitives_table.py"))
+
+
+def without_errors(lines):
+    return [line.rsplit("|", 5)[0] for line in lines]
+
+
+def test_each_primitive_says_what_it_computes_and_what_its_rule_does(program):
+    for family, ops in program["families"]().items():
+        for name, op in ops.items():
+            where = f"{name} in {family}.py: see docs/adding-a-primitive.md, and write"
+            assert program["definition"](op), f"{where} a docstring with its formula, its domain and its kinks"
+            assert program["gradient"](op), (
+                f'{where} the mathematics of its rule as the docstring of the rule, such as """g * cos(x)""", '
+                f"with a line for each argument if there are several"
+            )
+
+
+def test_the_page_of_primitives_is_of_the_code_as_it_stands(program):
+    page = program["PAGE"].read_text()
+    written = page[page.index("\n## ") + 1 :].splitlines()
+    assert without_errors(written) == without_errors(program["lines"](measured=False))
+
+
+@pytest.mark.slow
+def test_the_errors_on_the_page_of_primitives_hold(program):
+    """They differ from machine to machine, so they may be ten times as large, and those next to nothing even more."""
+    rows, seen = {row.name: row for row in program["ROWS"]}, set()
+    for line in program["PAGE"].read_text().splitlines():
+        if line.startswith("| <code>"):
+            name = line.split("|")[1].strip().replace("<wbr>", "").removeprefix("<code>").removesuffix("</code>")
+            stated = np.array(line.rsplit("|", 5)[1:5], float)
+            found = np.array(program["errors"](rows[name], most=2))
+            assert (found <= 10 * np.maximum(stated, [1e-14, 1e-14, 1e-8, 1e-8])).all(), (name, found, stated)
+            seen.add(name)
+    assert len(seen) > 100
 
 
 def test_the_drawings_are_of_the_code_as_it_stands():

@@ -698,10 +698,14 @@ function tellBackward(step) {
   ];
 }
 
-/** The rule as it is written; below it the numbers, where all operands are numbers with a name. */
+/** The rule as mathematics and as code; below it the numbers, where all operands are numbers with a name. */
 function written(v, rule) {
   if (!rule.source) return [];
-  const code = [element("h3", {}, `${rule.where}: g is what arrives`), element("pre", {}, rule.source)];
+  const code = [
+    element("h3", {}, `${rule.where}: g is what arrives`),
+    ...(rule.pulls ? [element("p", { class: "formula" }, rule.pulls)] : []),
+    element("pre", {}, rule.source),
+  ];
   const inputs = v.inputs || [];
   if (!data.scalar || !v.gradient || rule.names.length !== inputs.length) return code;
   const pairs = [["g", v.gradient], ...inputs.map(([i], k) => [rule.names[k], vertices[i].values]), ["y", v.values]];

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
 from ..blame import describe
 from ..primitive import Primitive
 from ..serialize import atomic_write
 from ..tensor import Tensor
+from .mathematics import definition, gradient, without_docstring
 from .measure import Measured, Statistics, measure
 from .nested import Group, Tree, layout, size_of
 from .trace import Graph, Vertex, one_line
@@ -319,29 +319,27 @@ def _digits(x: float | bool | None) -> Any:
 
 
 def _rule(op: Primitive[Any]) -> dict[str, Any]:
-    """The mathematics of a primitive as its docstring has it, the source of its rule, and where that stands."""
-    found: dict[str, Any] = {"says": _mathematics(op), "names": [*op.parameters]}
+    """The mathematics of a primitive and of its rule, the source of the rule, and where that stands."""
+    found: dict[str, Any] = {"says": _definition(op), "pulls": gradient(op), "names": [*op.parameters]}
     try:
         lines, first = inspect.getsourcelines(op.rule)
         file = inspect.getsourcefile(op.rule) or ""
     except (OSError, TypeError):
         return found
     begin = next((i for i, line in enumerate(lines) if line.lstrip().startswith("def ")), 0)
-    source = inspect.cleandoc("\n" + "".join(lines[begin : begin + _LINES]))
-    found["source"] = source + ("\n..." if len(lines) - begin > _LINES else "")
     found["where"] = f"{_short(file)}, line {first + begin}"
+    lines = without_docstring(lines[begin:])
+    source = inspect.cleandoc("\n" + "".join(lines[:_LINES]))
+    found["source"] = source + ("\n..." if len(lines) > _LINES else "")
     return found
 
 
-def _mathematics(op: Primitive[Any]) -> str:
-    """The first paragraph of the docstring, or of that of the public function; below it the module's formula."""
-    public = getattr(ops, op.name, None)
-    text = inspect.getdoc(op.forward) or (inspect.getdoc(public) if public is not None else None) or ""
+def _definition(op: Primitive[Any]) -> str:
+    """The first paragraph of the definition; below it the module's formula, if the primitive has no docstring."""
     module = inspect.getmodule(op.forward)
     formulas = [line for line in ((module and module.__doc__) or "").splitlines() if line.startswith("    ")]
-    first = text.partition("\n\n")[0].replace("\n", " ")
     about = formulas if not op.forward.__doc__ and len(formulas) == 1 else []
-    return "\n".join([first, *(line.strip() for line in about)])
+    return "\n".join([*definition(op)[:1], *(line.strip() for line in about)])
 
 
 def _short(file: str) -> str:

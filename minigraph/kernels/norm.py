@@ -23,6 +23,10 @@ SUM_ROWS = 256  # this many rows are summed in the array's own dtype, and their 
 
 def column_sums(x: np.ndarray) -> np.ndarray:
     """The sum over all axes but the last: (..., C) -> (C,)."""
+    rows = x.reshape(-1, x.shape[-1])
+    if len(rows) <= SUM_ROWS:  # one call does what `_sums` would do in a quarter of its time
+        rows = widened(rows)
+        return (np.ones(len(rows), rows.dtype) @ rows).astype(x.dtype, copy=False)
     return _sums(x).astype(x.dtype)
 
 

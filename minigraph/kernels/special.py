@@ -66,7 +66,7 @@ def gate(x: np.ndarray, mask: np.ndarray, out: np.ndarray | None = None) -> np.n
     """
     bits = np.dtype(f"i{x.itemsize}")
     if out is None:
-        out = empty(np.broadcast_shapes(x.shape, mask.shape), x.dtype)
+        out = empty(x.shape if x.shape == mask.shape else np.broadcast_shapes(x.shape, mask.shape), x.dtype)
     np.multiply(x.view(bits), mask.view(np.int8), out=out.view(bits))
     return out
 

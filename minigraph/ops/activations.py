@@ -76,6 +76,7 @@ def _(needed, x, **_options):
 
 @_relu.vjp
 def _(g, y, _x, *, inplace=False, out=None):
+    """g where y > 0"""
     positive = value(y) > 0
     return gate(g, positive) if type(g) is Tensor else special.gate(g, positive, out)
 
@@ -89,6 +90,7 @@ def leaky_relu(x: ArrayLike, slope: float = 0.01):
 
 @leaky_relu.vjp
 def _(g, _y, x, slope=0.01):
+    """g where x > 0, slope * g elsewhere"""
     return gate(g, value(x) > 0) + slope * gate(g, ~(value(x) > 0))
 
 
@@ -101,6 +103,7 @@ def elu(x: ArrayLike, alpha: float = 1.0):
 
 @elu.vjp
 def _(g, _y, x, alpha=1.0):
+    """g where x > 0, g * alpha * e^x elsewhere"""
     return g * where(value(x) > 0, 1.0, alpha * exp(minimum(widened(x), 0.0)))
 
 
@@ -129,7 +132,8 @@ silu.records_saved = True
 
 
 @silu.vjp
-def _(g, y, _x, *, saved):  # with the saved s = sigmoid(x):  d silu = s + x s (1 - s) = s + y (1 - s)
+def _(g, y, _x, *, saved):
+    """g * (s + y * (1 - s)), with s = sigmoid(x)"""
     if type(g) is not Tensor:
         return special.silu_grad(g, y, saved)
     # The gradient will be differentiated in turn. For that, s is given a node that says: the sigmoid of x.
@@ -145,6 +149,7 @@ def erf(x: ArrayLike):
 
 @erf.vjp
 def _(g, _y, x):
+    """g * 2 / sqrt(pi) * e^(-x^2)"""
     x = _saturated(x)
     return g * (2 / math.sqrt(math.pi) * exp(-x * x))
 
@@ -161,18 +166,21 @@ _C = math.sqrt(2 / math.pi)
 def gelu(x: ArrayLike, approximate: bool = False):
     """x Phi(x), Phi the normal distribution function (Hendrycks & Gimpel 2016).
 
-    With `approximate`, their tanh form: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
+    With `approximate`, their tanh form: x (1 + tanh(u)) / 2 with u = sqrt(2/pi) (x + 0.044715 x^3).
     """
     return special.gelu(np.asarray(x), approximate)
 
 
 @gelu.vjp
 def _(g, _y, x, approximate=False):
+    """g * (Phi(x) + x * phi(x)), with phi, the density of Phi
+    approximate: g * ((1 + t) / 2 + x * (1 - t^2) * u' / 2), with t = tanh(u) and u' the derivative of u
+    """
     x = _saturated(x)
-    if approximate:  # with t = tanh(u): (1 + t) / 2 + x (1 - t^2) u' / 2
+    if approximate:
         t = tanh(_C * x * (1 + 0.044715 * x * x))
         du = _C * (1 + 3 * 0.044715 * x * x)
         return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * du)
-    cdf = 0.5 * (1 + erf(x * math.sqrt(0.5)))  # Phi + x phi
+    cdf = 0.5 * (1 + erf(x * math.sqrt(0.5)))
     pdf = exp(-0.5 * x * x) * (0.5 * _C)
     return g * (cdf + x * pdf)

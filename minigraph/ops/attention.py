@@ -78,9 +78,14 @@ def _(_shape, q, k, v, _mask, *, causal, scale, saved=None):
 
 
 @_scaled_dot_product_attention.vjp
-def _(g, y, q, k, v, mask, *, causal, scale, saved):  # derived beside the kernel
+def _(g, y, q, k, v, mask, *, causal, scale, saved):
+    """q: scale * s k
+    k: scale * s^T q
+    v: p^T g
+    with p = softmax(scale * q k^T) and s = p * (g v^T - the sum of g * y over the last axis)
+    """
     inputs = _flat(q), _flat(k), _flat(v), _rows(mask, q, k)
-    grads = kernel.attention_grads(_flat(g), _flat(y), saved, *inputs, causal, scale)
+    grads = kernel.attention_grads(_flat(g), _flat(y), saved, *inputs, causal, scale)  # derived beside the kernel
     return tuple(a.reshape(x.shape) for a, x in zip(grads, (q, k, v), strict=True))
 
 

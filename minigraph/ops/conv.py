@@ -82,6 +82,10 @@ def _(needed, x, w, *_, **options):
 
 @_conv2d.vjp
 def _(g, _y, x, w, _b=None, *, needed, **geometry):
+    """x: conv2d_input_grad(g, w)
+    w: conv2d_weight_grad(x, g)
+    b: the sum of g over all axes but the last
+    """
     size, window = x.shape[1:3], w.shape[:2]
     if type(g) is Tensor:  # the gradients will be differentiated in turn
         return (
@@ -98,7 +102,10 @@ def _(g, _y, x, w, _b=None, *, needed, **geometry):
 def _conv2d_input_grad(
     g, w, *, input_size, stride=(1, 1), padding=NO_PADDING, dilation=(1, 1), groups=1, algorithm=None
 ):
-    """The gradient in x: g (N, H', W', K), w (kh, kw, C // groups, K) -> (N, *input_size, C)."""
+    """The gradient of `conv2d` in x: g (N, H', W', K), w (kh, kw, C // groups, K) -> (N, *input_size, C).
+
+    Each g[n, p, q, k] w[i, j, c, k] is added to the entry of x that it was a factor of.
+    """
     return kernel.conv2d_input_grad(g, w, input_size, stride, padding, dilation, groups, algorithm)
 
 
@@ -109,6 +116,9 @@ def _(_shape, g, w, **_options):
 
 @_conv2d_input_grad.vjp
 def _(t, _y, g, w, *, input_size, **geometry):
+    """g: conv2d(t, w)
+    w: conv2d_weight_grad(t, g)
+    """
     return (
         lambda: _conv2d(t, w, **geometry),
         lambda: _conv2d_weight_grad(t, g, kernel_size=w.shape[:2], **geometry),
@@ -119,7 +129,10 @@ def _(t, _y, g, w, *, input_size, **geometry):
 def _conv2d_weight_grad(
     x, g, *, kernel_size, stride=(1, 1), padding=NO_PADDING, dilation=(1, 1), groups=1, algorithm=None
 ):
-    """The gradient in w: x (N, H, W, C), g (N, H', W', K) -> (*kernel_size, C // groups, K)."""
+    """The gradient of `conv2d` in w: x (N, H, W, C), g (N, H', W', K) -> (*kernel_size, C // groups, K).
+
+    It is the sum over n, p, q of g[n, p, q, k] and the entry of x that w[i, j, c, k] was multiplied by.
+    """
     return kernel.conv2d_weight_grad(x, g, kernel_size, stride, padding, dilation, groups, algorithm)
 
 
@@ -130,6 +143,9 @@ def _(shape, _x, g, **_options):
 
 @_conv2d_weight_grad.vjp
 def _(t, _y, x, g, *, kernel_size, **geometry):
+    """x: conv2d_input_grad(g, t)
+    g: conv2d(x, t)
+    """
     return (
         lambda: _conv2d_input_grad(g, t, input_size=x.shape[1:3], **geometry),
         lambda: _conv2d(x, t, **geometry),

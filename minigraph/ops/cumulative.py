@@ -32,7 +32,8 @@ def _cumsum(x: ArrayLike, axis: int | None = None):
 
 
 @_cumsum.vjp
-def _(g, _y, _x, axis=None):  # x_i is part of the sums from i on
+def _(g, _y, _x, axis=None):
+    """x[i]: the sum of g[j] over j >= i, which are the sums that x[i] is part of"""
     back = 0 if axis is None else axis
     return reshape(flip(_cumsum(flip(g, back), back), back), _x.shape)
 

@@ -93,8 +93,10 @@ def cholesky(a: ArrayLike):
 
 @cholesky.vjp
 def _(g, y, _a):
-    # dL = L P(L^-1 dA L^-T), where P takes the lower triangle and half of the diagonal. So, as P is its own adjoint,
-    # the gradient in a symmetric A is S = L^-T P(L^T G) L^-1, symmetrised
+    """the lower triangle of S + S^T with half of its diagonal, where S = y^-T P y^-1,
+    and P is the lower triangle of y^T g with half of its diagonal
+    """
+    # dL = L P(L^-1 dA L^-T), where P takes the lower triangle and half of the diagonal, and is its own adjoint
     y = widened(y)
     n = _a.shape[-1]
     half = np.tril(np.ones((n, n), y.dtype)) - np.eye(n, dtype=y.dtype) / 2
@@ -143,8 +145,10 @@ def _eigh(a: Any, *, UPLO: Any = "L"):
 
 @_eigh.vjp
 def _(g, y, _a, *, UPLO="L"):
-    # dw = diag(V^T dA V) and dV = V (F * V^T dA V) with F_ij = 1 / (w_j - w_i) off the diagonal, so the gradient in a
-    # symmetric A is S = V (diag(g_w) + F * V^T G_V) V^T, symmetrised
+    """the triangle that is read, of S + S^T with half of its diagonal, where S = V (diag(g_w) + F * V^T g_V) V^T
+    and F_ij = 1 / (w_j - w_i) off the diagonal, 0 on it
+    """
+    # dw = diag(V^T dA V) and dV = V (F * V^T dA V)
     y = widened(y)
     (w, v), (gw, gv) = unpack(y, _eigh_shapes(_a)), unpack(g, _eigh_shapes(_a))
     inside = _diagonal(gw)
@@ -212,7 +216,9 @@ def _qr(a: Any):
 
 @_qr.vjp
 def _(g, y, _a):
-    # For m >= n, with M = R G_R^T - G_Q^T Q:  G_A = (G_Q + Q (M's lower triangle, mirrored)) R^-T.
+    """m >= n: (g_Q + Q M) R^-T, where M is R g_R^T - g_Q^T Q with the lower triangle mirrored to the upper
+    m < n: that of the first m columns X of a = [X | Z], where g_Q has Z g_W^T added; and Q g_W of Z, with R = [U | W]
+    """
     # For m < n let A = [X | Z] with X square. Then X = Q U, and Z = Q W, so that W = Q^T Z: the gradient of Z is Q G_W,
     # and Z G_W^T adds to that of Q.
     y = widened(y)
@@ -292,9 +298,10 @@ def _svd(a: Any):
 
 @_svd.vjp
 def _(g, y, _a):
-    # With F_ij = 1 / (s_j^2 - s_i^2) off the diagonal and skew(X) = X - X^T:
-    # G_A = U (diag(g_s) + (F * skew(U^T G_U)) S + S (F * skew(V^T G_V))) V^T
-    #       + (I - U U^T) G_U S^-1 V^T + U S^-1 G_V^T (I - V V^T)
+    """U (diag(g_S) + (F * skew(U^T g_U)) S + S (F * skew(V^T g_V))) V^T
+      + (I - U U^T) g_U S^-1 V^T + U S^-1 g_V^T (I - V V^T)
+    with skew(X) = X - X^T and F_ij = 1 / (s_j^2 - s_i^2) off the diagonal, 0 on it
+    """
     y = widened(y)
     (u, s, vh), (gu, gs, gvh) = unpack(y, _svd_shapes(_a)), unpack(g, _svd_shapes(_a))
     (m, n), v, gv = _a.shape[-2:], swap(vh), swap(gvh)

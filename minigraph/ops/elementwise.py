@@ -90,12 +90,12 @@ def _(g, _y, a, b):
 @implements(np.divide)
 @primitive
 def divide(a: ArrayLike, b: ArrayLike):
-    """a / b."""
+    """a / b. Where b = 0 it is infinite or NaN, as in NumPy, and so are the derivatives."""
     return np.divide(a, b)
 
 
 @divide.vjp
-def _(g, y, _a, b):  # d(a/b)/db = -a/b^2 = -y/b, where b^2 may overflow or vanish
+def _(g, y, _a, b):  # not -g a / b^2, where b^2 may overflow or vanish
     return lambda: g / b, lambda: -(g / b) * y
 
 
@@ -157,6 +157,9 @@ def maximum(a: ArrayLike, b: ArrayLike):
 
 @maximum.vjp
 def _(g, _y, a, b):
+    """a: g where a > b or a is NaN, g / 2 where a = b
+    b: g where b > a or b is NaN, g / 2 where a = b
+    """
     a, b = value(a), value(b)
     return lambda: _share(g, a > b, a == b, np.isnan(a)), lambda: _share(g, b > a, a == b, np.isnan(b))
 
@@ -170,6 +173,9 @@ def minimum(a: ArrayLike, b: ArrayLike):
 
 @minimum.vjp
 def _(g, _y, a, b):
+    """a: g where a < b or a is NaN, g / 2 where a = b
+    b: g where b < a or b is NaN, g / 2 where a = b
+    """
     a, b = value(a), value(b)
     return lambda: _share(g, a < b, a == b, np.isnan(a)), lambda: _share(g, b < a, a == b, np.isnan(b))
 
@@ -183,6 +189,9 @@ def fmax(a: ArrayLike, b: ArrayLike):
 
 @fmax.vjp
 def _(g, _y, a, b):
+    """a: g where a > b or b is NaN, g / 2 where a = b
+    b: g where b > a or a is NaN, g / 2 where a = b
+    """
     a, b = value(a), value(b)
     return lambda: _share(g, a > b, a == b, np.isnan(b)), lambda: _share(g, b > a, a == b, np.isnan(a))
 
@@ -196,6 +205,9 @@ def fmin(a: ArrayLike, b: ArrayLike):
 
 @fmin.vjp
 def _(g, _y, a, b):
+    """a: g where a < b or b is NaN, g / 2 where a = b
+    b: g where b < a or a is NaN, g / 2 where a = b
+    """
     a, b = value(a), value(b)
     return lambda: _share(g, a < b, a == b, np.isnan(b)), lambda: _share(g, b < a, a == b, np.isnan(a))
 
@@ -217,6 +229,9 @@ def where(condition: ArrayLike, a: ArrayLike, b: ArrayLike):
 
 @where.vjp
 def _(g, _y, condition, _a, _b):
+    """a: g where condition
+    b: g where not condition
+    """
     mask = np.asarray(value(condition)).astype(bool)
     return None, lambda: gate(g, mask), lambda: gate(g, ~mask)
 
@@ -251,6 +266,10 @@ def clip(x: ArrayLike, low: ArrayLike | None = None, high: ArrayLike | None = No
 
 @clip.vjp
 def _(g, _y, x, low=None, high=None):
+    """x: g where low <= x <= high
+    low: g where x < low
+    high: g where x > high, and all of g wherever low >= high
+    """
     v, low, high = value(x), value(low), value(high)
     above: Any = False if high is None else np.greater(v, high) | np.isnan(high)
     below: Any = False if low is None else np.less(v, low) | np.isnan(low)

@@ -56,6 +56,7 @@ def exp2(x: ArrayLike):
 
 @exp2.vjp
 def _(g, y, _x):
+    """g * y * log(2)"""
     return g * (y * LN2)
 
 
@@ -74,7 +75,7 @@ def _(g, _y, x):  # not y + 1, which rounds to 0 far to the left
 @implements(np.log)
 @primitive
 def log(x: ArrayLike):
-    """The natural logarithm."""
+    """The natural logarithm, for x > 0. At 0 it is -inf and the derivative infinite; below 0 it is NaN."""
     return np.log(x)
 
 
@@ -86,31 +87,33 @@ def _(g, _y, x):
 @implements(np.log2)
 @primitive
 def log2(x: ArrayLike):
-    """The logarithm to base 2."""
+    """The logarithm to base 2, for x > 0. At 0 it is -inf and the derivative infinite; below 0 it is NaN."""
     return np.log2(x)
 
 
 @log2.vjp
 def _(g, _y, x):
+    """g / (x * log(2))"""
     return g / (widened(x) * LN2)
 
 
 @implements(np.log10)
 @primitive
 def log10(x: ArrayLike):
-    """The logarithm to base 10."""
+    """The logarithm to base 10, for x > 0. At 0 it is -inf and the derivative infinite; below 0 it is NaN."""
     return np.log10(x)
 
 
 @log10.vjp
 def _(g, _y, x):
+    """g / (x * log(10))"""
     return g / (widened(x) * LN10)
 
 
 @implements(np.log1p)
 @primitive
 def log1p(x: ArrayLike):
-    """log(1 + x), accurate near 0."""
+    """log(1 + x), accurate near 0, for x > -1. At -1 it is -inf and the derivative infinite; below it is NaN."""
     return np.log1p(x)
 
 
@@ -126,7 +129,7 @@ def sigmoid(x: ArrayLike):
 
 
 @sigmoid.vjp
-def _(g, y, _x):  # s (1 - s)
+def _(g, y, _x):
     return g * (y * (1 - y))
 
 
@@ -138,7 +141,10 @@ def logaddexp(a: ArrayLike, b: ArrayLike):
 
 
 @logaddexp.vjp
-def _(g, _y, a, b):  # e^a / (e^a + e^b) = sigmoid(a - b)
+def _(g, _y, a, b):
+    """a: g * sigmoid(a - b), which is g * e^a / (e^a + e^b)
+    b: g * sigmoid(b - a)
+    """
     d = _difference(a, b)
     return lambda: g * sigmoid(d), lambda: g * sigmoid(-d)
 
@@ -151,7 +157,10 @@ def logaddexp2(a: ArrayLike, b: ArrayLike):
 
 
 @logaddexp2.vjp
-def _(g, _y, a, b):  # 2^a / (2^a + 2^b) = sigmoid((a - b) log 2)
+def _(g, _y, a, b):
+    """a: g * sigmoid((a - b) * log(2)), which is g * 2^a / (2^a + 2^b)
+    b: g * sigmoid((b - a) * log(2))
+    """
     d = _difference(a, b) * LN2
     return lambda: g * sigmoid(d), lambda: g * sigmoid(-d)
 
@@ -165,7 +174,7 @@ def _difference(a: Any, b: Any) -> Any:
 
 @primitive
 def xlogy(a: ArrayLike, b: ArrayLike):
-    """a log(b), and 0 where a = 0 unless b is NaN, as in entropies: xlogy(p, p).
+    """a log(b) for b > 0, and 0 where a = 0 unless b is NaN, as in entropies: xlogy(p, p).
 
     Where a = 0 and b <= 0 both derivatives are taken as 0.
     """
@@ -175,7 +184,10 @@ def xlogy(a: ArrayLike, b: ArrayLike):
 
 
 @xlogy.vjp
-def _(g, _y, a, b):  # log b, a / b
+def _(g, _y, a, b):
+    """a: g * log(b)
+    b: g * a / b
+    """
     a, b = arrays(a, b)
     safe = where((value(a) == 0) & (value(b) <= 0), 1, b)
     return lambda: g * log(safe), lambda: g * (a / safe)
@@ -196,7 +208,7 @@ def _(g, _y, _x, n):
 @implements(np.sqrt)
 @primitive
 def sqrt(x: ArrayLike):
-    """The square root. At 0 the derivative is infinite."""
+    """The square root, for x >= 0. At 0 the derivative is infinite."""
     return np.sqrt(x)
 
 
@@ -208,7 +220,11 @@ def _(g, y, _x):
 @implements(np.power, np.float_power)
 @primitive
 def power(a: ArrayLike, b: ArrayLike):
-    """a ** b. The derivative in a is 0 where b = 0; the derivative in b is 0 where a = 0, NaN where a < 0."""
+    """a ** b, for a >= 0 or a whole number b.
+
+    The derivative in a is 0 where b = 0, and infinite where a = 0 and b is between 0 and 1. The derivative in b is 0
+    where a = 0, NaN where a < 0.
+    """
     if isinstance(a, np.ndarray):
         return a**b  # the operator has short cuts for squares and roots
     return np.power(a, b)
@@ -216,6 +232,9 @@ def power(a: ArrayLike, b: ArrayLike):
 
 @power.vjp
 def _(g, y, a, b):
+    """a: g * b * a^(b - 1)
+    b: g * y * log(a)
+    """
     a, b = (widened(v) if hasattr(v, "dtype") else v for v in arrays(a, b))
 
     def in_a():  # b a^(b-1). Where b = 0 it is 0 for every a, also where a^-1 is none
@@ -242,6 +261,7 @@ def cbrt(x: ArrayLike):
 
 
 @cbrt.vjp
-def _(g, y, _x):  # x^(-2/3) / 3
+def _(g, y, _x):
+    """g / (3 * y^2)"""
     y = widened(y)
     return g / (3 * y * y)

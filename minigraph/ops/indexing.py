@@ -51,6 +51,7 @@ scatter.why = _why_not_scattered
 
 @scatter.vjp
 def _(g, _y, _values, index, shape):
+    """values: g[index], summed over the axes along which values was broadcast"""
     picked = getitem(g, index)
     if picked.shape == _values.shape:
         return picked

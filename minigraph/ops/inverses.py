@@ -38,7 +38,8 @@ inv.why = _why_not_square
 
 
 @inv.vjp
-def _(g, y, _a):  # dY = -Y dA Y, so -Y^T G Y^T
+def _(g, y, _a):
+    """-y^T g y^T"""
     return -(swap(y) @ g @ swap(y))
 
 
@@ -63,7 +64,11 @@ solve.why = _why_not_solved
 
 
 @solve.vjp
-def _(g, y, a, _b):  # a dx = db - da x, so G_b = a^-T G and G_a = -G_b x^T
+def _(g, y, a, _b):
+    """a: -(a^-T g) y^T
+    b: a^-T g
+    summed over the leading axes along which a or b was broadcast
+    """
     a, shape = as_array(a), np.shape(_b)
     vector = len(shape) == 1
 
@@ -124,6 +129,7 @@ det.why = _why_not_square
 
 @det.vjp
 def _(g, y, a):
+    """g * y * a^-T"""
     return reshape(g * y, (*a.shape[:-2], 1, 1)) * swap(_inverse("det", a))
 
 
@@ -155,6 +161,7 @@ _slogdet.why = _why_not_square
 
 @_slogdet.vjp
 def _(g, _y, a):
+    """g * a^-T, with the g of the logarithm"""
     return reshape(g[..., 1], (*a.shape[:-2], 1, 1)) * swap(_inverse("slogdet", a))
 
 

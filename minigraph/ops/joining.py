@@ -51,6 +51,7 @@ _concatenate.why = _why_not_joined
 
 @_concatenate.vjp
 def _(g, _y, _axis, *_xs):
+    """xs[i]: the part of g that stands where xs[i] does in the result"""
     axis = operator.index(_axis) % g.ndim
     lengths = [(x.shape if hasattr(x, "shape") else np.shape(x))[axis] for x in _xs]  # a constant may be a list
     ends = [*itertools.accumulate(lengths)]

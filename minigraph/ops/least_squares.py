@@ -68,6 +68,7 @@ def _pinv(a: Any, *, rcond: float):
 
 @_pinv.vjp
 def _(g, y, a, *, rcond):
+    """-y^T g y^T + (I - a y) g^T y y^T + y^T y g^T (I - y a)"""
     # dP = -P dA P + P P^T dA^T (I - A P) + (I - P A) dA^T P^T P
     a, p = widened(a), widened(y)
     pt, gt = swap(p), swap(g)

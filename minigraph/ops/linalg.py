@@ -28,6 +28,8 @@ def operands(a: Any, b: Any) -> tuple[Any, Any]:
 
 def swap(x: Any) -> Any:
     """The last two axes exchanged."""
+    if type(x) is np.ndarray:
+        return x.swapaxes(-1, -2)
     return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
@@ -60,7 +62,10 @@ def _(shape, a, _b):
 
 
 @matmul.vjp
-def _(g, _y, a, b):  # dA = G B^T, dB = A^T G
+def _(g, _y, a, b):
+    """a: g b^T, summed over the leading axes along which a was broadcast
+    b: a^T g, likewise
+    """
     a, b = arrays(a, b)
     if a.ndim == 1 and b.ndim == 1:
         return lambda: g * b, lambda: g * a
@@ -173,8 +178,10 @@ _einsum.why = _why_not_summed
 
 @_einsum.vjp
 def _(g, _y, subscripts, *operands, optimize=None):
-    # y[out] = sum of prod_i x_i[term_i] is linear in each x_i. Its gradient at term_i is the sum of g[out] times the
-    # other factors, over all subscripts that x_i does not have.
+    """operands[i]: the sum of g times the other operands over the subscripts that operands[i] does not have,
+    and only on the diagonal where it has a subscript twice
+    """
+    # y[out] = sum of prod_i x_i[term_i] is linear in each x_i
     inputs, output = subscripts.split("->")
     terms = inputs.split(",")
     free = [c for c in _LETTERS if c not in subscripts]

@@ -34,7 +34,8 @@ def softmax(x: ArrayLike, axis: Axis = -1):
 
 
 @softmax.vjp
-def _(g, y, _x, axis=-1):  # dy_i/dx_j = y_i (delta_ij - y_j)
+def _(g, y, _x, axis=-1):
+    """y * (g - the sum of g * y over axis)"""
     y = widened(y)
     return y * (g - sum(g * y, axis, keepdims=True))
 
@@ -50,7 +51,8 @@ def log_softmax(x: ArrayLike, axis: Axis = -1):
 
 
 @log_softmax.vjp
-def _(g, y, _x, axis=-1):  # dy_i/dx_j = delta_ij - softmax_j
+def _(g, y, _x, axis=-1):
+    """g - softmax(x) * the sum of g over axis"""
     return g - exp(widened(y)) * sum(g, axis, keepdims=True)
 
 
@@ -148,7 +150,10 @@ def _reduced(losses: Any, reduction: Reduction) -> Any:
 
 @primitive
 def _cross_entropy(x: ArrayLike, q: ArrayLike, *, mean: bool = True):
-    """sum_k q_k (logsumexp(x) - x_k) of each row or, with `mean`, of all. The softmax is saved for the rule."""
+    """sum_k q_k (logsumexp(x) - x_k) of each row or, with `mean`, the mean of all: x and q (..., K).
+
+    A class with q = 0 costs nothing, also where x is -inf. The softmax is saved for the rule.
+    """
     dtype, x, q = np.asarray(x).dtype, widened(np.asarray(x)), np.asarray(q)
     shifted = x - np.max(x, -1, keepdims=True)
     p = np.exp(shifted)
@@ -160,7 +165,11 @@ def _cross_entropy(x: ArrayLike, q: ArrayLike, *, mean: bool = True):
 
 
 @_cross_entropy.vjp
-def _(g, _y, x, q, *, mean=True, saved):  # d/dx = (p sum_k q_k - q) / N, without the 1 / N of single rows
+def _(g, _y, x, q, *, mean=True, saved):
+    """x: g / N * (softmax(x) * sum_k q_k - q)
+    q: -g / N * log_softmax(x)
+    with N the number of rows, or 1 without mean
+    """
     g = g * (x.shape[-1] / x.size) if mean else g[..., None]
     return (
         lambda: g * (saved * np.sum(q, -1, keepdims=True) - q),
@@ -182,13 +191,13 @@ def one_hot(labels: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         raise ValueError(
             f"cross_entropy: the labels of logits {shape} should have shape {shape[:-1]}, got {labels.shape}"
         )
-    bad = np.argwhere((labels < 0) | (labels >= shape[-1]))
-    if len(bad):
-        at = tuple(bad[0])
+    bad = (labels < 0) | (labels >= shape[-1])
+    if bad.any():
+        at = tuple(np.argwhere(bad)[0])
         example = f" of example {', '.join(map(str, at))}" if at else ""
         raise ValueError(f"cross_entropy: label {labels[at]}{example} is outside [0, {shape[-1]}), the classes")
     q = np.zeros(shape, dtype)
-    np.put_along_axis(q, labels[..., None], 1, -1)
+    q.reshape(-1, shape[-1])[np.arange(labels.size), labels.reshape(-1)] = 1
     return q
 
 

@@ -73,13 +73,20 @@ def batch_norm(
 
 @primitive
 def _batch_norm(x: Any, scale: Any, bias: Any, *, mean: Any, var: Any, eps: float = 1e-5):
-    """`mean` and `var` are functions of x, and the rule differentiates through them."""
+    """scale (x - mean) / sqrt(var + eps) + bias, with the mean and variance of x over all axes but the last.
+
+    They are functions of x, and the rule differentiates through them.
+    """
     return kernel.batch_norm(x, mean, 1 / np.sqrt(var + eps), scale, bias, own=True)
 
 
 @_batch_norm.vjp
 def _(g, _y, x, scale, _bias, *, mean, var, eps=1e-5, needed):
-    # with h = (x - mean) / std:  dx = scale / std (g - mean(g) - h mean(g h)),  dscale = sum(g h),  dbias = sum(g)
+    """x: scale / s * (g - mean(g) - h * mean(g * h))
+    scale: sum(g * h)
+    bias: sum(g)
+    with s = sqrt(var + eps) and h = (x - mean) / s; sums and means over all axes but the last
+    """
     return kernel.batch_norm_grad(g, x, mean, 1 / np.sqrt(var + eps), scale, needed[0])
 
 
@@ -103,7 +110,14 @@ _batch_norm_eval.name = "batch_norm"  # what errors and drawings call it, as in 
 
 @_batch_norm_eval.vjp
 def _(g, _y, x, scale, _bias, mean, var, *, eps=1e-5):
-    # y = a (x - mean) + bias with a = scale r and r = 1 / sqrt(var + eps), where dr = -r^3 / 2 dvar
+    """x: g * scale / s
+    scale: sum(g * (x - mean)) / s
+    bias: sum(g)
+    mean: -sum(g) * scale / s
+    var: -sum(g * (x - mean)) * scale / (2 * s^3)
+    with s = sqrt(var + eps); sums over all axes but the last
+    """
+    # y = a (x - mean) + bias with a = scale r and r = 1 / s, where dr = -r^3 / 2 dvar
     axes = tuple(range(x.ndim - 1))
     r = 1 / sqrt(widened(var) + eps)
     a = r if scale is None else scale * r
@@ -131,11 +145,13 @@ def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5
 
 @primitive
 def _layer_norm(x: Any, *, eps: float = 1e-5):
+    """(x - mean(x)) / sqrt(var(x) + eps), with the mean and variance over the last axis."""
     return kernel.layer_norm(x, eps)
 
 
 @_layer_norm.vjp
-def _(g, y, x, *, eps=1e-5):  # (g - mean(g) - y mean(g y)) / std
+def _(g, y, x, *, eps=1e-5):
+    """(g - mean(g) - y * mean(g * y)) / sqrt(var(x) + eps), means and variance over the last axis"""
     y = widened(y)
     inv_std = 1 / sqrt(var_of(widened(x), -1, keepdims=True) + eps)
     return inv_std * (g - mean_of(g, -1, keepdims=True) - y * mean_of(g * y, -1, keepdims=True))

@@ -110,7 +110,6 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
     kwargs = {k: v for k, v in kwargs.items() if v is not None or k not in ("out", "dtype")}
     if ufunc in PREDICATES and out is None:
         return getattr(ufunc, method)(*map(_arrays, inputs), **_arrays(kwargs))
-    traced = _traced((inputs, kwargs))
     refusal: Exception | None = None
     if out is not None:
         if any(type(array) is Tensor for array in out):
@@ -122,13 +121,15 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
                 return call(ufunc, *inputs, **kwargs)
         except (TypeError, ValueError) as error:
             refusal = error
-    if traced:
+    if _traced((inputs, kwargs)):
         raise refusal or TypeError(_why_not(ufunc, method, kwargs))
     return _numpys_own(getattr(ufunc, method), inputs, kwargs, refusal)
 
 
 def _call(ufunc: np.ufunc, *inputs: Any, dtype: Any = None, **kwargs: Any) -> Any:
     ours = _OURS[ufunc][0]
+    if not kwargs and dtype is None:
+        return ours(*inputs)
     if kwargs:
         _drop(kwargs, _OF_UFUNCS)
         unknown = [k for k in kwargs if k not in inspect.signature(ours).parameters]

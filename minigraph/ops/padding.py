@@ -117,4 +117,5 @@ def _pad(x: ArrayLike, widths: Any, constant_values: Any):
 
 @_pad.vjp
 def _(g, _y, _x, widths, constant_values):
+    """g without the entries that were added"""
     return g[tuple(slice(a, a + n) for (a, _), n in zip(widths, _x.shape, strict=True))]

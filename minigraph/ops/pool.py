@@ -44,18 +44,20 @@ def _max_pool(x, *, window, stride=(1, 1), padding=NO_PADDING, indexed=True):
 
 
 @_max_pool.vjp
-def _(g, _y, _x, *, indexed=True, saved, **geometry):  # `saved` is where each maximum is
-    return _max_pool_scatter(g, index=saved, size=_x.shape[1:3], **geometry)
+def _(g, _y, _x, *, indexed=True, saved, **geometry):
+    """max_pool_scatter(g): each entry of g goes to the maximum of its window"""
+    return _max_pool_scatter(g, index=saved, size=_x.shape[1:3], **geometry)  # `saved`: where each maximum is
 
 
 @primitive
 def _max_pool_scatter(g, *, index, size, window, stride=(1, 1), padding=NO_PADDING):
-    """Add each g where its window has the maximum. This is linear in g, and `_max_pool_gather` is its adjoint."""
+    """Add each g where its window has the maximum. This is linear in g, and `max_pool_gather` is its adjoint."""
     return kernel.max_pool_scatter(g, index, size, window, stride, padding)
 
 
 @_max_pool_scatter.vjp
 def _(t, _y, _g, *, index, size, **geometry):
+    """max_pool_gather(t)"""
     return _max_pool_gather(t, index=index, **geometry)
 
 
@@ -67,6 +69,7 @@ def _max_pool_gather(t, *, index, window, stride=(1, 1), padding=NO_PADDING):
 
 @_max_pool_gather.vjp
 def _(g, _y, _t, *, index, **geometry):
+    """max_pool_scatter(g)"""
     return _max_pool_scatter(g, index=index, size=_t.shape[1:3], **geometry)
 
 
@@ -106,11 +109,13 @@ def avg_pool(
 
 @primitive
 def _avg_pool(x, *, window, stride=(1, 1), padding=NO_PADDING):
+    """The mean of each window of kh x kw entries, with padding as zeros: x (N, H, W, C) -> (N, H', W', C)."""
     return kernel.avg_pool(x, window, stride, padding)
 
 
 @_avg_pool.vjp
 def _(g, _y, _x, **geometry):
+    """avg_pool_adjoint(g): each entry of g / (kh kw) goes to all entries of its window"""
     return _avg_pool_adjoint(g, size=_x.shape[1:3], **geometry)
 
 
@@ -122,6 +127,7 @@ def _avg_pool_adjoint(g, *, size, window, stride=(1, 1), padding=NO_PADDING):
 
 @_avg_pool_adjoint.vjp
 def _(t, _y, _g, *, size, **geometry):
+    """avg_pool(t)"""
     return _avg_pool(t, **geometry)
 
 

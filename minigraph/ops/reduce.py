@@ -67,6 +67,7 @@ def _sum(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
 
 @_sum.vjp
 def _(g, _y, _x, axis=None, keepdims=False):
+    """g, repeated over the axes that were summed"""
     return spread(g, _x.shape, axis)
 
 
@@ -91,6 +92,7 @@ def _mean(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
 
 @_mean.vjp
 def _(g, _y, _x, axis=None, keepdims=False):
+    """g / n, repeated over the axes of the n entries"""
     return spread(g * (1 / count(_x.shape, axis)), _x.shape, axis)
 
 
@@ -115,6 +117,7 @@ def _max(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
 
 @_max.vjp
 def _(g, y, x, axis=None, keepdims=False):
+    """g / k where x = y, with k the number of such entries; a NaN is equal to NaN"""
     return spread(g, x.shape, axis) * _shares(value(x), value(y), axis)
 
 
@@ -139,6 +142,7 @@ def _min(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
 
 @_min.vjp
 def _(g, y, x, axis=None, keepdims=False):
+    """g / k where x = y, with k the number of such entries; a NaN is equal to NaN"""
     return spread(g, x.shape, axis) * _shares(value(x), value(y), axis)
 
 
@@ -210,7 +214,8 @@ def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
 
 
 @logsumexp.vjp
-def _(g, y, x, axis=None, keepdims=False):  # e^x / sum e^x
+def _(g, y, x, axis=None, keepdims=False):
+    """g * e^(x - y), and 0 where y = -inf"""
     if x.dtype == np.float16:  # e^(x - y) needs more digits than y has
         x = widened(x)
         y = logsumexp(x, axis, keepdims)
@@ -259,7 +264,8 @@ def _norm(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
 
 
 @_norm.vjp
-def _(g, y, x, axis=None, keepdims=False):  # x / |x|
+def _(g, y, x, axis=None, keepdims=False):
+    """g * x / y, and 0 where y = 0"""
     if x.dtype == np.float16:  # where it is tiny, y has few digits
         x = widened(x)
         y = _norm(x, axis, keepdims)

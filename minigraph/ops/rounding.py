@@ -89,7 +89,7 @@ def _(_g, _y, _x, decimals=0):
 @implements(np.floor_divide)
 @primitive
 def floor_divide(a: ArrayLike, b: ArrayLike):
-    """a // b. Both derivatives are 0."""
+    """a // b, the largest whole number that is at most a / b, for b != 0. Both derivatives are 0."""
     return np.floor_divide(a, b)
 
 
@@ -112,6 +112,9 @@ def heaviside(x: ArrayLike, h: ArrayLike):
 
 @heaviside.vjp
 def _(g, _y, x, _h):
+    """x: 0
+    h: g where x = 0
+    """
     return None, lambda: gate(g, np.equal(value(x), 0))
 
 
@@ -124,18 +127,28 @@ def copysign(a: ArrayLike, b: ArrayLike):
 
 @copysign.vjp
 def _(g, _y, a, b):
+    """a: g * sign(a) * copysign(1, b)
+    b: 0
+    """
     return lambda: g * (np.sign(value(a)) * np.copysign(1.0, value(b))), None
 
 
 @implements(np.remainder)
 @primitive
 def remainder(a: ArrayLike, b: ArrayLike):
-    """a % b, with the sign of b. At multiples of b, where it jumps, the derivative is the one just after the jump."""
+    """a % b, with the sign of b, for b != 0.
+
+    At multiples of b, where it jumps, the derivative is the one just after the jump.
+    """
     return np.remainder(a, b)
 
 
 @remainder.vjp
-def _(g, _y, a, b):  # a % b = a - b (a // b); floor(a / b) may be another quotient: 1 // 0.1 is 9, floor(1 / 0.1) is 10
+def _(g, _y, a, b):
+    """a: g
+    b: -g * (a // b)
+    """
+    # not floor(a / b), which may be another quotient: 1 // 0.1 is 9, floor(1 / 0.1) is 10
     a, b = arrays(value(a), value(b))
     if np.result_type(a, b).char == "e":  # the quotient may be too large for the dtype of the remainder
         a, b = (widened(np.asarray(v, np.float16)) for v in (a, b))
@@ -145,14 +158,20 @@ def _(g, _y, a, b):  # a % b = a - b (a // b); floor(a / b) may be another quoti
 @implements(np.fmod)
 @primitive
 def fmod(a: ArrayLike, b: ArrayLike):
-    """The remainder of a / b with the sign of a. At multiples of b the derivative is that of the side away from 0."""
+    """The remainder of a / b with the sign of a, for b != 0.
+
+    At multiples of b the derivative is that of the side away from 0.
+    """
     return np.fmod(a, b)
 
 
 @fmod.vjp
-def _(g, y, a, b):  # fmod(a, b) = a - b q, with q the quotient rounded towards 0
+def _(g, y, a, b):
+    """a: g
+    b: -g * trunc(a / b)
+    """
     a, b = (widened(np.asarray(v)) for v in arrays(value(a), value(b)))
-    return g, lambda: -g * np.rint((a - value(widened(y))) / b)
+    return g, lambda: -g * np.rint((a - value(widened(y))) / b)  # a / b itself may round across a whole number
 
 
 @implements(np.divmod)

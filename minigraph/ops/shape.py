@@ -90,6 +90,7 @@ transpose.why = _why_not_transposed
 
 @transpose.vjp
 def _(g, _y, _x, axes=None):
+    """transpose(g, argsort(axes)), the inverse order"""
     return transpose(g, None if axes is None else np.argsort(axes_of(axes, _x.ndim)).tolist())
 
 
@@ -110,7 +111,8 @@ broadcast_to.why = _why_not_broadcast_to
 
 @broadcast_to.vjp
 def _(g, _y, _x, shape):
-    return g  # the engine sums over what was broadcast
+    """the sum of g over the axes along which x was repeated"""
+    return g  # the engine sums
 
 
 @implements(np.expand_dims)

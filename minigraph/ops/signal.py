@@ -111,14 +111,18 @@ def _weights(n: int, dtype: Any) -> np.ndarray:
 
 @primitive
 def _rfft(x: Any):
-    """(..., n) -> (2, ..., n // 2 + 1), the real and the imaginary part."""
+    """The real part re[k], the sum over j of x[j] cos(2 pi j k / n), and the imaginary one, im[k].
+
+    im[k] is minus the sum over j of x[j] sin(2 pi j k / n). (..., n) -> (2, ..., n // 2 + 1).
+    """
     y = np.fft.rfft(widened(x))
     return np.stack([y.real, y.imag])
 
 
 @_rfft.vjp
 def _(g, _y, _x):
-    # sum over k of re_k cos(2 pi j k / n) - im_k sin(2 pi j k / n). irfft has the weights w_k / n in this sum
+    """x[j]: the sum over k of g_re[k] cos(2 pi j k / n) - g_im[k] sin(2 pi j k / n)"""
+    # irfft has the weights w[k] / n in this sum
     n = _x.shape[-1]
     w = n / _weights(n, g.dtype)
     return _irfft(g[0] * w, g[1] * w, n=n)
@@ -126,12 +130,19 @@ def _(g, _y, _x):
 
 @primitive
 def _irfft(re: Any, im: Any, *, n: int):
-    """(..., n // 2 + 1), twice -> (..., n)."""
+    """y[j] = 1 / n times the sum over k of w[k] (re[k] cos(2 pi j k / n) - im[k] sin(2 pi j k / n)).
+
+    w[k] is 1 at k = 0 and k = n / 2, and 2 elsewhere, as k stands for n - k too. Twice (..., n // 2 + 1) -> (..., n).
+    """
     return np.fft.irfft(widened(np.asarray(re)) + 1j * widened(np.asarray(im)), n)
 
 
 @_irfft.vjp
-def _(g, _y, _re, _im, *, n):  # the adjoint of rfft's rule: rfft is 0 where an imaginary part has no effect
+def _(g, _y, _re, _im, *, n):
+    """re: w / n * the real part of rfft(g)
+    im: w / n * the imaginary part of rfft(g)
+    with w = 1 at k = 0 and k = n / 2, and 2 elsewhere
+    """
     y = _rfft(g) * (_weights(n, g.dtype) / n)
     return y[0], y[1]
 

@@ -47,12 +47,13 @@ def _(g, _y, x):
 @implements(np.tan)
 @primitive
 def tan(x: ArrayLike):
-    """tan(x), x in radians."""
+    """tan(x), x in radians, between the poles at odd multiples of pi/2."""
     return np.tan(x)
 
 
 @tan.vjp
-def _(g, y, _x):  # 1 + tan^2
+def _(g, y, _x):
+    """g * (1 + y^2)"""
     y = widened(y)
     return g * (1 + y * y)
 
@@ -65,7 +66,8 @@ def arcsin(x: ArrayLike):
 
 
 @arcsin.vjp
-def _(g, _y, x):  # 1 / sqrt(1 - x^2)
+def _(g, _y, x):
+    """g / sqrt(1 - x^2)"""
     return g / _root_of_one_less_square(x)
 
 
@@ -77,7 +79,8 @@ def arccos(x: ArrayLike):
 
 
 @arccos.vjp
-def _(g, _y, x):  # -1 / sqrt(1 - x^2)
+def _(g, _y, x):
+    """-g / sqrt(1 - x^2)"""
     return -g / _root_of_one_less_square(x)
 
 
@@ -95,20 +98,27 @@ def arctan(x: ArrayLike):
 
 
 @arctan.vjp
-def _(g, _y, x):  # 1 / (1 + x^2), whose square may overflow
-    h = hypot(widened(x), 1.0)
+def _(g, _y, x):
+    """g / (1 + x^2)"""
+    h = hypot(widened(x), 1.0)  # x^2 may overflow
     return g / h / h
 
 
 @implements(np.arctan2)
 @primitive
 def arctan2(a: ArrayLike, b: ArrayLike):
-    """The angle of the point (b, a), in [-pi, pi]; `a` is its height. At the origin both derivatives are taken as 0."""
+    """The angle of the point (b, a), in [-pi, pi]; `a` is its height. At the origin both derivatives are taken as 0.
+
+    Where a = 0 and b < 0 the angle jumps by 2 pi, which the derivatives do not see.
+    """
     return np.arctan2(a, b)
 
 
 @arctan2.vjp
-def _(g, _y, a, b):  # b / r^2, -a / r^2
+def _(g, _y, a, b):
+    """a: g * b / (a^2 + b^2)
+    b: -g * a / (a^2 + b^2)
+    """
     a, b = _wide(a, b)
     r = _not_zero(hypot(a, b))
     return lambda: g * (b / r) / r, lambda: -g * (a / r) / r
@@ -122,7 +132,10 @@ def hypot(a: ArrayLike, b: ArrayLike):
 
 
 @hypot.vjp
-def _(g, y, a, b):  # a / y, b / y
+def _(g, y, a, b):
+    """a: g * a / y
+    b: g * b / y
+    """
     a, b = _wide(a, b)
     y = _not_zero(widened(y))
     return lambda: g * (a / y), lambda: g * (b / y)
@@ -150,7 +163,8 @@ def sinc(x: ArrayLike):
 
 @sinc.vjp
 def _(g, _y, x):
-    # (cos(pi x) - sinc(x)) / x loses all digits near 0, where it is the sum over k of
+    """g * (cos(pi * x) - y) / x, and 0 at x = 0"""
+    # This loses all digits near 0, where it is the sum over k of
     # (-1)^k 2k / (2k + 1)! pi (pi x)^(2k - 1). Up to pi |x| = 1 its first nine terms are exact to 1e-17.
     x = widened(x)
     near = np.abs(value(x)) < 1 / math.pi
@@ -217,7 +231,8 @@ def tanh(x: ArrayLike):
 
 
 @tanh.vjp
-def _(g, y, _x):  # 1 - tanh^2
+def _(g, y, _x):
+    """g * (1 - y^2)"""
     y = widened(y)
     return g * (1 - y * y)
 
@@ -230,7 +245,8 @@ def arcsinh(x: ArrayLike):
 
 
 @arcsinh.vjp
-def _(g, _y, x):  # 1 / sqrt(x^2 + 1)
+def _(g, _y, x):
+    """g / sqrt(x^2 + 1)"""
     return g / hypot(widened(x), 1.0)
 
 
@@ -242,7 +258,8 @@ def arccosh(x: ArrayLike):
 
 
 @arccosh.vjp
-def _(g, _y, x):  # 1 / sqrt(x^2 - 1)
+def _(g, _y, x):
+    """g / sqrt(x^2 - 1)"""
     x = widened(x)
     return g / (sqrt(x - 1) * sqrt(x + 1))
 
@@ -255,6 +272,7 @@ def arctanh(x: ArrayLike):
 
 
 @arctanh.vjp
-def _(g, _y, x):  # 1 / (1 - x^2)
+def _(g, _y, x):
+    """g / (1 - x^2)"""
     x = widened(x)
     return g / ((1 - x) * (1 + x))

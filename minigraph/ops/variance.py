@@ -51,7 +51,8 @@ def _var(x: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = Fals
 
 
 @_var.vjp
-def _(g, y, x, axis=None, ddof=0, keepdims=False):  # 2 (x - mean) / (n - ddof)
+def _(g, y, x, axis=None, ddof=0, keepdims=False):
+    """2 * g * (x - mean(x)) / (n - ddof)"""
     centred = _centred(widened(x), axis, np.sqrt(value(y)))
     return spread(g * (2 / (count(x.shape, axis) - ddof)), x.shape, axis) * centred
 
@@ -83,7 +84,8 @@ def _std(x: ArrayLike, axis: Axis = None, ddof: float = 0, keepdims: bool = Fals
 
 
 @_std.vjp
-def _(g, y, x, axis=None, ddof=0, keepdims=False):  # (x - mean) / ((n - ddof) std)
+def _(g, y, x, axis=None, ddof=0, keepdims=False):
+    """g * (x - mean(x)) / ((n - ddof) * y), and 0 where y = 0"""
     if x.dtype == np.float16:  # where it is tiny, y has few digits
         x = widened(x)
         y = std(x, axis, ddof, keepdims)

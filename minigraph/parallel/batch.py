@@ -10,9 +10,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from .. import modes, random, tree
+from .. import modes, random, tape, tree
 from ..blame import describe
-from ..tensor import Tensor
+from ..tensor import Tensor, value
 from ..transforms import one_number, pulled_back
 from ..tree import Tree
 from .executor import Executor
@@ -23,6 +23,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_MICROBATCH = 64  # examples in a part, where the caller does not say
+# The least work in a part, where the caller does not say how large a part is: a forward pass of about a quarter of a
+# millisecond on one core. To hand less to another thread costs more than it gives.
+LEAST = 16_000_000
 SHOWN = 6  # arrays of a wrong batch, in an error
 
 
@@ -40,7 +43,10 @@ def value_and_grad(
             the examples in the part, or `(loss, aux)` with `has_aux`.
         executor: what runs the parts; by default `Threads()`, on all available cores.
         microbatch: the most examples in a part. By default 64, or the batch divided by the number of workers if that is
-            less. There are as few parts as this allows, and they are balanced: their sizes differ by one at most.
+            less, or more where there would be too little work in a part. There are as few parts as this allows, and
+            they are balanced: their sizes differ by one at most. To know the work, loss_fn is called once more with a
+            part of the batch, whenever the shapes are new. What counts is the arithmetic by the definition of the
+            operations, not the time, so that the same shapes always have the same parts.
         has_aux: whether loss_fn returns a tree of arrays beside the loss.
 
     Returns:
@@ -70,6 +76,7 @@ def value_and_grad(
         Exception: whatever loss_fn raises; of several parts that fail, the first one counts.
     """
     executor = _checked("value_and_grad", executor, microbatch)
+    enough: dict[Any, int] = {}  # by the shapes of all arrays: the most parts that have work enough
 
     @functools.wraps(loss_fn)
     def step(*args: Tree, **named: Tree) -> tuple[Any, Tree]:
@@ -85,16 +92,24 @@ def value_and_grad(
         n, parts = _parts("value_and_grad", batch, named, executor, microbatch)
         use_generator = _generators()
 
-        def part(i: int, ready: Callable[[int, Any], None] | None) -> Partial:
+        def loss_of(i: int) -> tuple[Callable[[Tree], Any], float]:
+            """The loss of part i as a function of the parameters, and its share of the examples."""
             start, stop = _bounds(i, n, parts)
             examples, examples_by_name = split((batch, named), start, stop)
-            share = (stop - start) / n
+            return lambda p: cast(Any, loss_fn)(p, *examples, **examples_by_name), (stop - start) / n
 
-            def loss_of(p: Tree) -> Any:
-                return cast(Any, loss_fn)(p, *examples, **examples_by_name)
+        if microbatch is None and parts > 1:
+            shapes = tuple([np.shape(a) for a in leaves])
+            if shapes not in enough:
+                f, share = loss_of(0)
+                with use_generator(0):
+                    enough[shapes] = max(1, int(_work(f, params) / share / LEAST))
+            parts = min(parts, enough[shapes])
 
+        def part(i: int, ready: Callable[[int, Any], None] | None) -> Partial:
+            f, share = loss_of(i)
             with use_generator(i):
-                loss, pullback, *aux = pulled_back(loss_of, (params,), has_aux=has_aux, own=False)
+                loss, pullback, *aux = pulled_back(f, (params,), has_aux=has_aux, own=False)
                 one_number("loss_fn", loss)
                 # These are the gradients of share * loss, so that those of the parts need only be added.
                 (grads,) = pullback(np.asarray(share, loss.dtype), retain_graph=False, ready=ready)
@@ -181,6 +196,22 @@ def _parts(
         )
     ((n,),) = sizes
     return n, -(-n // (microbatch or min(DEFAULT_MICROBATCH, -(-n // executor.workers))))
+
+
+def _work(f: Callable[[Tree], Any], params: Tree) -> int:
+    """The floating-point operations of `f(params)` by their definition, and 16 for each entry of every result.
+
+    To move an entry takes about as long as that many operations in a product of matrices.
+    """
+    inputs = tree.map(lambda a: Tensor(value(a), requires_grad=np.asarray(value(a)).dtype.kind == "f"), params)
+    with modes.mode(modes.RECORD):
+        results = tree.leaves(f(inputs))
+    work = 0
+    for node in tape.ancestors([y.node for y in results if type(y) is Tensor and y.node is not None]):
+        if node.op is not None:
+            options = {k: v for k, v in (node.kwargs or {}).items() if k != "saved"}
+            work += 16 * node.size + (node.op.flops(node.shape, *node.args, **options) if node.op.flops else 0)
+    return work
 
 
 def _bounds(i: int, n: int, parts: int) -> tuple[int, int]:

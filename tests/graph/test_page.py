@@ -82,6 +82,9 @@ def test_a_rule_is_told_with_its_mathematics_its_source_and_its_place():
     multiply = found["rules"][next(v["op"] for v in found["vertices"] if v["title"] == "multiply")]
     assert multiply["says"] == "a * b." and multiply["source"].endswith("return lambda: g * b, lambda: g * a")
     assert re.fullmatch(r"minigraph/ops/elementwise.py, line \d+", multiply["where"])
+    assert multiply["pulls"] == "a: g * b\nb: g * a"
+    tan = data(page(mg.tan, 1.0))["rules"][0]
+    assert tan["pulls"] == "g * (1 + y^2)" and '"""' not in tan["source"]  # it is said once
     conv = data(page(lambda w: mg.sum(mg.conv2d(IMAGES, w)), np.ones((3, 3, 3, 1), np.float32)))["rules"][0]
     assert conv["says"].startswith("2-D convolution: x (N, H, W, C)") and "y[n, p, q, k] = sum over" in conv["says"]
 

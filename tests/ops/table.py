@@ -1,5 +1,6 @@
 """The table of operations: for each how to draw valid inputs, and what its value should be, in plain NumPy or loops."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -70,12 +71,13 @@ class Row:
     def check(self, c):
         """The checks of the gradient: those that a broken rule has to fail."""
 
-        def f(*args):
-            return self.op(*args, **c.kwargs)
-
         if self.linear:
-            check_adjoint(f, *c.draw())
-        check_vjp(f, *c.draw(), order=self.order)
+            check_adjoint(self.of(c), *c.draw())
+        check_vjp(self.of(c), *c.draw(), order=self.order)
+
+    def of(self, c):
+        """The operation as a function of the drawn arguments alone."""
+        return functools.partial(self.op, **c.kwargs)
 
 
 def is_floating(x):
@@ -97,8 +99,8 @@ def pulled(row, c, args):
     outputs = tree.leaves(row.op(*inputs, **c.kwargs))
     for i, y in enumerate(outputs):
         if y.requires_grad:
-            g = np.cos(np.arange(i, i + y.size, dtype=y.dtype)).reshape(y.shape)
-            y.backward(g, retain_graph=i < len(outputs) - 1)
+            g = np.cos(np.arange(i, i + y.size)).astype(np.float16).reshape(y.shape)  # the same number in every dtype
+            y.backward(g.astype(y.dtype), retain_graph=i < len(outputs) - 1)
     return outputs, [t.grad for t in tree.leaves(inputs) if isinstance(t, mg.Tensor)]
 
 

@@ -55,15 +55,70 @@ def test_bits_do_not_depend_on_the_threads(threads):
         (1, 4, None, [1]),
     ],
 )
-def test_sizes_of_the_parts(n, threads, microbatch, sizes):
+def test_sizes_of_the_parts(n, threads, microbatch, sizes, monkeypatch):
+    monkeypatch.setattr(parallel.batch, "LEAST", 1)
     seen = []
 
     def f(w, x):
         seen.append(len(x))
         return (w * x).mean()
 
-    parallel.value_and_grad(f, executor=Threads(threads), microbatch=microbatch)(np.ones(()), np.ones(n))
+    step = parallel.value_and_grad(f, executor=Threads(threads), microbatch=microbatch)
+    step(np.ones(()), np.ones(n))  # looks at the work, too
+    seen.clear()
+    step(np.ones(()), np.ones(n))
     assert sorted(seen, reverse=True) == sizes
+
+
+@pytest.mark.parametrize(("width", "sizes"), [(100, [96]), (420, [48, 48]), (1000, [32, 32, 32])])
+def test_a_part_has_work_enough(width, sizes):
+    """A product of 96 rows by (width, width), 192 width^2 operations: 2, 34 and 192 million."""
+    seen = []
+
+    def f(w, x):
+        seen.append(len(x))
+        return (x @ w).mean()
+
+    step = parallel.value_and_grad(f, executor=Threads(3))
+    w, x = np.ones((width, width), np.float32), np.ones((96, width), np.float32)
+    first = step(w, x)
+    seen.clear()
+    assert bits(step(w, x)) == bits(first)
+    assert sorted(seen, reverse=True) == sizes
+
+
+def test_elementwise_work_counts_too():
+    seen = []
+
+    def f(w, x):
+        seen.append(len(x))
+        return mg.exp(mg.sin(w * x)).mean()
+
+    step = parallel.value_and_grad(f, executor=Threads(2))
+    for n, parts in ((100, 1), (1_000_000, 3)):  # three results of n entries each
+        step(np.ones(()), np.ones(n))
+        seen.clear()
+        step(np.ones(()), np.ones(n))
+        assert len(seen) == parts
+
+
+def test_the_look_at_the_work_draws_no_random_numbers_and_raises_what_the_loss_raises():
+    def f(w, x):
+        return (w * x * np.float64(1 / (len(x) < 5))).mean()
+
+    with pytest.raises(ZeroDivisionError):
+        parallel.value_and_grad(f, executor=Threads(2))(np.ones(()), np.ones(10))
+
+    def noisy(w, x):
+        return (mg.dropout(w * x, 0.5)).mean()
+
+    found = []
+    for _ in range(2):
+        mg.random.seed(3)
+        step = parallel.value_and_grad(noisy, executor=Threads(2))
+        found.append([bits(step(np.ones(()), np.ones(40))) for _ in range(2)])
+    again = [bits(step(np.ones(()), np.ones(40)))]
+    assert found[0] == found[1] and again[0] != found[1][-1]
 
 
 @given(n=st.integers(1, 300), microbatch=st.none() | st.integers(1, 320), threads=st.integers(1, 9))
