@@ -141,7 +141,11 @@ def modules() -> dict[str, types.ModuleType]:
         made.__dict__.update(names)
         return made
 
+    linalg = module("autograd.numpy.linalg", vars(np.linalg) | {
+        "norm": of_lists(np.linalg.norm), "T": mg.matrix_transpose, "_dot": np.matmul,
+    })  # fmt: skip
     numpy = module("autograd.numpy", vars(np) | {
+        "linalg": linalg,
         "array": mg.array, "mean": of_lists(np.mean), "var": of_lists(np.var), "std": of_lists(np.std),
         "append": of_lists(np.append), "r_": Joined(False), "c_": Joined(True), "make_diagonal": make_diagonal,
         "int64": Int64,
@@ -152,7 +156,8 @@ def modules() -> dict[str, types.ModuleType]:
         "jacobian": lambda f, argnum=0: mg.jacobian(f, argnum),
         "dict": dict, "list": list, "tuple": tuple, "isinstance": isinstance,
     })  # fmt: skip
-    return {"autograd": top, "autograd.numpy": numpy, "autograd.numpy.random": np.random, "autograd.test_util": util}
+    return {"autograd": top, "autograd.numpy": numpy, "autograd.numpy.linalg": linalg,
+            "autograd.numpy.random": np.random, "autograd.test_util": util}  # fmt: skip
 
 
 # ---------------------------------------------------------------- the run

@@ -77,11 +77,11 @@ __all__ = [  # noqa: RUF022  (by kind)
     "top_k", "trace", "trapezoid", "tril", "triu", "trunc", "unique", "unstack", "unwrap", "vsplit", "vstack",
     "xlogy",
     # linear algebra
-    "cholesky", "cross", "det", "dot", "eigh", "eigvalsh", "expm", "inner", "inv", "kron", "lstsq", "matrix_norm",
-    "matrix_power", "multi_dot", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot", "vdot",
-    "vecdot",
+    "cholesky", "cond", "cross", "det", "dot", "eigh", "eigvalsh", "expm", "inner", "inv", "kron", "lstsq",
+    "matrix_norm", "matrix_power", "multi_dot", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals",
+    "tensordot", "tensorinv", "tensorsolve", "vdot", "vecdot",
     # sequences
-    "convolve", "correlate", "interp", "irfft", "rfft",
+    "convolve", "correlate", "fftshift", "ifftshift", "interp", "irfft", "rfft",
     # nets
     "adaptive_avg_pool", "adaptive_max_pool", "binary_cross_entropy", "conv1d", "conv3d", "embedding", "group_norm",
     "huber", "resize_bilinear", "rms_norm", "scaled_dot_product_attention",

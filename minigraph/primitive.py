@@ -43,7 +43,7 @@ from .blame import describe, hint, user_frame
 from .kernels.memory import Needs
 from .modes import ANOMALY, CHECK, RECORD, WATCH
 from .tape import Node, new_node
-from .tensor import MASKED, ArrayLike, Tensor
+from .tensor import ArrayLike, Tensor, refuse_foreign
 from .watch import watched
 
 P = ParamSpec("P")
@@ -240,8 +240,7 @@ class Primitive(Generic[P]):
 
         Rules use operators, which mean something else there: the `*` of a numpy.matrix is the matrix product.
         """
-        if isinstance(a, np.ma.MaskedArray):
-            raise TypeError(f"{self.name}: {MASKED}")
+        refuse_foreign(a, f"{self.name}: ")
         return np.asarray(a) if hasattr(type(a), "__array__") and not isinstance(a, np.generic) else a
 
     def _value(self, y: Any, kwargs: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NoReturn
@@ -36,8 +37,7 @@ class Tensor:
     node: Node | None
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
-        if isinstance(data, np.ma.MaskedArray):
-            raise TypeError(MASKED)
+        refuse_foreign(data)
         array = np.asarray(data, dtype)
         if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
             kind = f"{type(data).__name__} of {array.dtype}"
@@ -228,7 +228,12 @@ class Tensor:
             raise TypeError(f"{_LOST}: use t.detach().numpy()")
         return self._array
 
-    def astype(self, dtype: Any) -> Tensor:
+    def astype(self, dtype: Any, *, copy: bool = True) -> Tensor:
+        """The entries in another dtype. Raises TypeError for one that is not floating, if a gradient is required."""
+        if not copy and np.dtype(dtype) == self.dtype:
+            return self
+        if self.node is None and np.dtype(dtype).kind in "iub":
+            return Tensor(self._array.astype(dtype))
         return ops.astype(self, dtype)
 
     # ------------------------------------------------------------ operators
@@ -334,6 +339,18 @@ class Tensor:
         return self._array ^ value(other)
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __lshift__(self, other: Any) -> np.ndarray:
+        return self._array << value(other)
+
+    def __rshift__(self, other: Any) -> np.ndarray:
+        return self._array >> value(other)
+
+    def __rlshift__(self, other: Any) -> np.ndarray:
+        return other << self._array
+
+    def __rrshift__(self, other: Any) -> np.ndarray:
+        return other >> self._array
 
     def __lt__(self, other: Any) -> np.ndarray:
         return self._array < value(other)
@@ -522,7 +539,10 @@ class Tensor:
     # ------------------------------------------------------------ NumPy's functions on Tensors
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if self.node is not None:  # np.array([t, u]) and array[i] = t come here too
+        if self.node is not None:  # np.array([t, u]) and array[i] = t come here too, and S @ t of a sparse S
+            asking = str(sys._getframe(1).f_globals.get("__name__"))
+            if asking.startswith("scipy.sparse"):
+                raise TypeError(f"{_LOST}, and {_SPARSE}")
             raise TypeError(f"{_LOST}: use t.detach().numpy(), or mg.array, mg.where and mg.scatter_add on Tensors")
         return np.array(self._array, dtype, copy=copy)
 
@@ -554,10 +574,23 @@ class Tensor:
 ArrayLike = Tensor | np.ndarray | np.generic | float | Sequence[Any]
 
 
-MASKED = (
-    "got a masked array, whose mask would be lost: fill it (a.filled(0)) and give the mask as an array of its own, "
-    "for instance to mg.where"
+_SPARSE = (
+    "a sparse array has no rule: use s.toarray(), or a mg.custom_vjp of s @ x whose rule is s.T @ g"
 )
+
+
+def refuse_foreign(x: Any, name: str = "") -> None:
+    """TypeError for an array that NumPy would read wrongly: a masked one, and a sparse one, as SciPy has them.
+
+    SciPy need not be there: a sparse array is known by its method `toarray`.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}got a masked array, whose mask would be lost: fill it (a.filled(0)) and give the mask as an array "
+            f"of its own, for instance to mg.where"
+        )
+    if hasattr(x, "toarray"):
+        raise TypeError(f"{name}got a {type(x).__name__} {getattr(x, 'shape', '')}: {_SPARSE}")
 
 
 def value(x: Any) -> Any:

@@ -156,6 +156,23 @@ def test_logic_on_masks():
     equal(m ^ True, np.array([False, True]))
 
 
+def test_shifts_of_whole_numbers():
+    n = Tensor([1, 2, 3])
+    for got, expected in ((n << 2, [4, 8, 12]), (1 << n, [2, 4, 8]), (n >> 1, [0, 1, 1]), (12 >> n, [6, 3, 1])):
+        assert got.tolist() == expected
+
+
+def test_other_dtypes_are_for_tensors_without_a_gradient():
+    t = Tensor([0.0, 1.9])
+    assert t.astype(int).data.tolist() == [0, 1] and t.astype(bool).data.tolist() == [False, True]
+    for kept in (t, leaf(B)):
+        assert kept.astype(np.float64, copy=False) is kept and kept.astype(np.float64) is not kept
+    h = leaf(B).astype(np.float32, copy=False)
+    assert h.dtype == np.float32 and h.requires_grad
+    with pytest.raises(TypeError, match=r"floating dtype, got int8: use t\.detach\(\)\.astype\(dtype\)"):
+        leaf(B).astype("int8")
+
+
 @pytest.mark.parametrize("other", [1j, "a", None, np.datetime64(1, "s"), object()], ids=lambda v: type(v).__name__)
 def test_operands_that_are_no_real_numbers(other):
     for f in (lambda t: t * other, lambda t: other * t):
@@ -534,3 +551,20 @@ def test_masked_arrays_are_refused():
             use()
     with pytest.raises(TypeError, match="an ndarray would lose it"):
         masked * t
+
+
+@pytest.mark.parametrize("kind", ["csr_array", "csr_matrix", "coo_array"])
+def test_sparse_arrays_are_refused(kind):
+    s = getattr(pytest.importorskip("scipy.sparse"), kind)(np.eye(3))
+    t = leaf(np.ones((3, 3)))
+    for use in (
+        lambda: t @ s, lambda: s @ t, lambda: s.dot(t), lambda: s * t, lambda: t * s, lambda: t - s,
+        lambda: np.matmul(t, s), lambda: np.matmul(s, t), lambda: np.dot(t, s), lambda: mg.matmul(s, t.data),
+        lambda: mg.einsum("ij,jk", s, t), lambda: mg.solve(s, t), lambda: mg.exp(s), lambda: mg.sum(s),
+        lambda: Tensor(s), lambda: t.detach() @ s,
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=r"a sparse array has no rule: use s\.toarray\(\), or a mg\.custom_vjp"):
+            use()
+    np.testing.assert_array_equal(s @ t.detach(), np.ones((3, 3)))
+    with pytest.raises(TypeError, match=rf"matmul: got a {kind} \(3, 3\)"):
+        t @ s

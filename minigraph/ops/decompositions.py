@@ -21,6 +21,7 @@ from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import abs as absolute
 from .elementwise import as_array
+from .indexing import take_along_axis
 from .inverses import solve
 from .joining import concatenate
 from .linalg import swap
@@ -78,7 +79,6 @@ def _lower(s: Any) -> Any:
 # ---------------------------------------------------------------- Cholesky
 
 
-@implements(np.linalg.cholesky)
 @primitive
 def cholesky(a: ArrayLike):
     """The lower triangular L with L L^T = a, of symmetric positive definite matrices (..., n, n).
@@ -105,24 +105,32 @@ def _(g, y, _a):
     return _lower((s + swap(s)) / 2)
 
 
+@implements(np.linalg.cholesky)
+def _numpy_cholesky(a: Any, /, *, upper: bool = False) -> Tensor:
+    """With `upper`, the U with U^T U = a: from the upper triangle, which is the lower one of the transpose."""
+    return swap(cholesky(swap(matrix("cholesky", a, square=True)))) if upper else cholesky(a)
+
+
 # ---------------------------------------------------------------- symmetric eigenvalues
 
 
 @implements(np.linalg.eigh)
-def eigh(a: Any) -> Any:
+def eigh(a: Any, UPLO: str = "L") -> Any:
     """Eigenvalues, rising, and eigenvectors of symmetric matrices (..., n, n): EighResult of (..., n) and (..., n, n).
 
-    a = V diag(w) V^T; the columns of V are the eigenvectors. As in NumPy only the lower triangle is read, and the
-    gradient is lower triangular, see `cholesky`.
+    a = V diag(w) V^T; the columns of V are the eigenvectors. As in NumPy only the lower triangle is read, with UPLO "U"
+    the upper one, and the gradient is triangular too, see `cholesky`.
 
     A gradient that comes through the eigenvectors needs eigenvalues that differ, and otherwise is LinAlgError. The sign
     of an eigenvector is arbitrary, so use what does not depend on it. Eigenvalues have gradients everywhere: where
     several are equal, these are right for functions that treat them alike. Derivatives of second order need eigenvalues
-    that differ. Raises LinAlgError for an a that is not square, or where the iteration does not converge. The rule is
-    that of Giles 2008, "An extended collection of matrix derivative results", 3.1.
+    that differ. Raises LinAlgError for an a that is not square, or where the iteration does not converge, ValueError
+    for another UPLO. The rule is that of Giles 2008, "An extended collection of matrix derivative results", 3.1.
     """
     a = matrix("eigh", a, square=True)
-    return EighResult(*unpack(_eigh(a), _eigh_shapes(a)))
+    if UPLO not in ("L", "U", "l", "u"):
+        raise ValueError(f"eigh: UPLO should be 'L' or 'U', got {UPLO!r}")
+    return EighResult(*unpack(_eigh(a, UPLO=UPLO.upper()), _eigh_shapes(a)))
 
 
 def _eigh_shapes(a: Any) -> Shapes:
@@ -131,13 +139,13 @@ def _eigh_shapes(a: Any) -> Shapes:
 
 
 @primitive
-def _eigh(a: Any):
-    return pack(np.linalg.eigh(widened(a)), _eigh_shapes(a))
+def _eigh(a: Any, *, UPLO: Any = "L"):
+    return pack(np.linalg.eigh(widened(a), UPLO), _eigh_shapes(a))
 
 
 @_eigh.vjp
-def _(g, y, _a):
-    """the lower triangle of S + S^T with half of its diagonal, where S = V (diag(g_w) + F * V^T g_V) V^T
+def _(g, y, _a, *, UPLO="L"):
+    """the triangle that is read, of S + S^T with half of its diagonal, where S = V (diag(g_w) + F * V^T g_V) V^T
     and F_ij = 1 / (w_j - w_i) off the diagonal, 0 on it
     """
     # dw = diag(V^T dA V) and dV = V (F * V^T dA V)
@@ -148,7 +156,8 @@ def _(g, y, _a):
         gaps = expand_dims(w, -2) - expand_dims(w, -1)  # gaps[i, j] = w_j - w_i
         inside = inside + (swap(v) @ gv) * _reciprocal("eigh", "eigenvalues", gaps, value(w))
     s = v @ inside @ swap(v)
-    return _lower((s + swap(s)) / 2)
+    lower = _lower((s + swap(s)) / 2)
+    return lower if UPLO == "L" else swap(lower)
 
 
 def _diagonal(x: Any) -> Any:
@@ -170,9 +179,9 @@ def _reciprocal(name: str, what: str, gaps: Any, w: np.ndarray) -> Any:
 
 
 @implements(np.linalg.eigvalsh)
-def eigvalsh(a: Any) -> Tensor:
+def eigvalsh(a: Any, UPLO: str = "L") -> Tensor:
     """The eigenvalues of symmetric matrices (..., n, n), rising, as `eigh` has them, with gradients as said there."""
-    return eigh(a).eigenvalues
+    return eigh(a, UPLO).eigenvalues
 
 
 # ---------------------------------------------------------------- QR
@@ -184,13 +193,13 @@ def qr(a: Any, mode: str = "reduced") -> Any:
 
     With mode "r" it is R alone. The gradient needs an a whose first k columns are independent, and otherwise is
     LinAlgError. Raises ValueError for NumPy's other modes: the further columns of a complete Q are arbitrary, and so
-    have no gradient. The rule is that of Walter & Lehmann 2010, "Algorithmic differentiation of linear algebra
-    functions"; where m < n, that of Roberts & Roberts 2020, "QR and LQ decomposition matrix backpropagation
-    algorithms".
+    have no gradient. Where m <= n there are none, and "complete" is the same as "reduced". The rule is that of Walter
+    & Lehmann 2010, "Algorithmic differentiation of linear algebra functions"; where m < n, that of Roberts & Roberts
+    2020, "QR and LQ decomposition matrix backpropagation algorithms".
     """
-    if mode not in ("reduced", "r"):
-        raise ValueError(f"qr: expected mode 'reduced' or 'r', got {mode!r}: of other modes there is no gradient")
     a = matrix("qr", a)
+    if mode not in ("reduced", "r") and not (mode == "complete" and a.shape[-2] <= a.shape[-1]):
+        raise ValueError(f"qr: expected mode 'reduced' or 'r', got {mode!r}: of other modes there is no gradient")
     q, r = unpack(_qr(a), _qr_shapes(a))
     return r if mode == "r" else QRResult(q, r)
 
@@ -240,13 +249,14 @@ def _check_rank(name: str, r: np.ndarray) -> None:
 
 
 @implements(np.linalg.svd)
-def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
     """a = U diag(S) Vh: SVDResult of U (..., m, k), S (..., k), falling, and Vh (..., k, n), with k = min(m, n).
 
     Args:
         full_matrices: as in NumPy it is true by default, and means square U and Vh. The further vectors are arbitrary
             and have no gradient, so it has to be false unless m = n.
         compute_uv: if it is false, the result is S alone.
+        hermitian: a is symmetric, and only its lower triangle is read: S is |w| and U is V of `eigh`, in another order.
 
     A gradient that comes through U or Vh needs singular values that differ and, unless m = n, are not 0. Otherwise it
     is LinAlgError. The signs of the vectors are arbitrary, so use what does not depend on them. S has gradients
@@ -255,6 +265,8 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     iteration does not converge. The rule is that of Townsend 2016, "Differentiating the singular value decomposition".
     """
     a = matrix("svd", a)
+    if hermitian:
+        return _svd_symmetric(a, compute_uv)
     if compute_uv and full_matrices and a.shape[-1] != a.shape[-2]:
         raise ValueError(
             f"svd: a is {a.shape}, and of the further vectors of full matrices there is no gradient: pass "
@@ -262,6 +274,16 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
         )
     u, s, vh = unpack(_svd(a), _svd_shapes(a))
     return SVDResult(u, s, vh) if compute_uv else s
+
+
+def _svd_symmetric(a: Any, compute_uv: bool) -> Any:
+    w, v = eigh(a)
+    order = np.argsort(np.abs(value(w)))[..., ::-1]
+    w = take_along_axis(w, order, -1)
+    if not compute_uv:
+        return absolute(w)
+    u = take_along_axis(v, order[..., None, :], -1)
+    return SVDResult(u, absolute(w), swap(u * expand_dims(np.sign(value(w)), -2)))
 
 
 def _svd_shapes(a: Any) -> Shapes:

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from ..kernels import special
 from ..kernels.memory import SMALL, empty
 from ..primitive import identity, primitive
-from ..tensor import MASKED, ArrayLike, Tensor, value
+from ..tensor import ArrayLike, Tensor, refuse_foreign, value
 from .numpy_api import implements
 
 __all__ = [
@@ -26,8 +26,8 @@ def arrays(a: Any, b: Any) -> tuple[Any, Any]:
 
 def as_array(x: Any) -> Any:
     """x itself if it is a Tensor, otherwise x as an ndarray."""
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(MASKED)
+    if type(x) is not Tensor and type(x) is not np.ndarray:
+        refuse_foreign(x)
     return x if type(x) is Tensor else np.asarray(x)
 
 
@@ -306,7 +306,9 @@ def nan_to_num(
 def astype(x: ArrayLike, dtype: DTypeLike):
     """x in another floating dtype. The gradient comes back in the dtype of x."""
     if np.dtype(dtype).kind != "f":
-        raise TypeError(f"astype: a Tensor's gradient needs a floating dtype, got {np.dtype(dtype)}")
+        raise TypeError(
+            f"astype: a Tensor's gradient needs a floating dtype, got {np.dtype(dtype)}: use t.detach().astype(dtype)"
+        )
     return np.asarray(x).astype(dtype)
 
 

@@ -109,9 +109,14 @@ def _in_range(name: str, indices: np.ndarray, n: int, mode: str) -> np.ndarray:
 
 
 @implements(np.take_along_axis)
-def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int) -> Tensor:
-    """For axis 1: y[i, k] = x[i, indices[i, k]]. On every other axis the indices have the length of x."""
+def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int | None = -1) -> Tensor:
+    """For axis 1: y[i, k] = x[i, indices[i, k]]. On every other axis the indices have the length of x, or 1.
+
+    Without an axis, x is flattened, and the indices have one axis.
+    """
     indices = _integers("take_along_axis", indices)
+    if axis is None:
+        x, axis = reshape(x, -1), 0
     shape = np.shape(value(x))
     if len(shape) != indices.ndim or not -len(shape) <= axis < len(shape):
         raise ValueError(

@@ -15,9 +15,9 @@ from ..tensor import ArrayLike, Tensor, value
 from .elementwise import as_array, astype
 from .linalg import swap
 from .numpy_api import implements
-from .shape import expand_dims, reshape
+from .shape import axes_of, expand_dims, moveaxis, reshape
 
-__all__ = ["det", "expm", "inv", "slogdet", "solve"]
+__all__ = ["det", "expm", "inv", "slogdet", "solve", "tensorinv", "tensorsolve"]
 
 SlogdetResult: Any = type(np.linalg.slogdet(np.ones((1, 1))))
 
@@ -80,6 +80,41 @@ def _(g, y, a, _b):
         lambda: sum_to(-(gb @ swap(columns(y))), a.shape),
         lambda: sum_to(gb[..., 0] if vector else gb, shape),
     )
+
+
+@implements(np.linalg.tensorinv)
+def tensorinv(a: Any, ind: int = 2) -> Tensor:
+    """The inverse of `tensordot` with a over its last axes: (*p, *q) -> (*q, *p), where p are the first `ind` axes.
+
+    It is `inv` of the matrix of prod(p) rows and prod(q) columns. Raises LinAlgError where these differ or it is
+    singular, ValueError for an ind below 1.
+    """
+    a = as_array(a)
+    if ind < 1:
+        raise ValueError(f"tensorinv: ind should be 1 or more, got {ind}")
+    rows, columns = a.shape[:ind], a.shape[ind:]
+    if math.prod(rows) != math.prod(columns):
+        raise LinAlgError(f"tensorinv: the {ind} first axes of a {a.shape} should have as many entries as the others")
+    return reshape(inv(reshape(a, (math.prod(rows), -1))), (*columns, *rows))
+
+
+@implements(np.linalg.tensorsolve)
+def tensorsolve(a: Any, b: Any, axes: Any = None) -> Tensor:
+    """The x with tensordot(a, x, x.ndim) = b: a (*b.shape, *x.shape), where both have as many entries.
+
+    Args:
+        axes: axes of a that are moved to its end first, in this order.
+
+    It is `solve` with the matrix of b.size rows. Raises LinAlgError where that is not square or singular.
+    """
+    a, b = as_array(a), as_array(b)
+    if axes is not None:
+        moved = axes_of(axes, a.ndim)
+        a = moveaxis(a, moved, range(a.ndim - len(moved), a.ndim))
+    shape = a.shape[b.ndim :]
+    if a.size != b.size**2 or math.prod(shape) != b.size:
+        raise LinAlgError(f"tensorsolve: of a {a.shape}, the axes behind those of b {b.shape} should have its entries")
+    return reshape(solve(reshape(a, (b.size, b.size)), reshape(b, -1)), shape)
 
 
 @implements(np.linalg.det)

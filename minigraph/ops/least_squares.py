@@ -1,4 +1,4 @@
-"""The pseudo-inverse, and least squares."""
+"""The pseudo-inverse, least squares, and the condition number, by which they magnify errors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from numpy.linalg import LinAlgError
 from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
-from .decompositions import matrix, svdvals
-from .elementwise import as_array
+from .decompositions import matrix, matrix_norm, svd, svdvals
+from .elementwise import as_array, where
+from .indexing import tril
+from .inverses import inv
 from .linalg import matmul, swap
 from .numpy_api import implements
 from .reduce import sum as sum_of
-from .shape import reshape
+from .shape import expand_dims, reshape
 
-__all__ = ["lstsq", "pinv"]
+__all__ = ["cond", "lstsq", "pinv"]
 
 
 def pinv(a: ArrayLike, rcond: float | None = None) -> Tensor:
@@ -29,13 +31,28 @@ def pinv(a: ArrayLike, rcond: float | None = None) -> Tensor:
     The gradient is that along matrices of the same rank, which near a matrix of full rank are all. Elsewhere the
     pseudo-inverse is not continuous. Raises LinAlgError where the iteration does not converge. The rule is that of
     Golub & Pereyra 1973, "The differentiation of pseudo-inverses and nonlinear least squares problems".
+
+    Where rcond leaves out singular values that are more than rounding, it is a composition of `svd`, whose gradient
+    needs values that differ.
     """
     a = matrix("pinv", a)
-    return _pinv(a, rcond=_rcond(a, rcond))
+    cut, least = _rcond(a, rcond), _rcond(a, None)
+    if cut > least:
+        s = np.linalg.svd(widened(value(a)), compute_uv=False)
+        largest = s.max(-1, keepdims=True, initial=0)
+        kept = s > cut * largest
+        if (~kept & (s > least * largest)).any():
+            u, s, vh = svd(a, full_matrices=False)
+            return swap(vh) @ (expand_dims(where(kept, 1 / where(kept, s, 1), 0), -1) * swap(u))
+    return _pinv(a, rcond=cut)
 
 
 @implements(np.linalg.pinv)
-def _numpy_pinv(a: Any, rcond: Any = None, *, rtol: Any = None) -> Tensor:
+def _numpy_pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Tensor:
+    """With `hermitian` only the lower triangle is read, and stands for the upper one too."""
+    if hermitian:
+        a = matrix("pinv", a, square=True)
+        a = tril(a) + swap(tril(a, -1))
     return pinv(a, rcond if rtol is None else rtol)
 
 
@@ -81,3 +98,22 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Tensor, Tensor, i
     squares = reshape(sum_of(miss * miss, 0), -1)
     m, n = a.shape
     return x, squares if rank == n < m else squares[:0], rank, s
+
+
+@implements(np.linalg.cond)
+def cond(x: Any, p: Any = None) -> Tensor:
+    """The condition number of matrices (..., m, n): |x| |inv(x)| in a norm `p` of `matrix_norm`.
+
+    By default, and for p = 2 and -2, it is the largest singular value over the smallest, or the reverse, of matrices of
+    any shape. It is a composition of `svdvals`, or of norms and `inv`, with their conventions. Raises LinAlgError for a
+    singular x, of which it is infinite, and for one that is empty or, with another norm, not square.
+    """
+    x = matrix("cond", x, square=p not in (None, 2, -2))
+    if not x.size:
+        raise LinAlgError(f"cond: x is empty, of the shape {x.shape}")
+    if p not in (None, 2, -2):
+        return matrix_norm(x, p) * matrix_norm(inv(x), p)
+    s = svdvals(x)
+    if not value(s).all():
+        raise LinAlgError("cond: x is singular, and its condition number infinite")
+    return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]

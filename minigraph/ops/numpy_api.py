@@ -50,27 +50,29 @@ PREDICATES = {
     np.signbit, np.logical_and, np.logical_or, np.logical_not, np.logical_xor,
 }  # fmt: skip
 
-# These return bools, ints, shapes, positions, text or arrays of one number, so no gradient is lost.
+# These return bools, ints, shapes, positions, text, arrays of one number or nothing, so no gradient is lost.
 CONSTANTS = {
     np.all, np.allclose, np.any, np.argmax, np.argmin, np.argpartition, np.argsort, np.argwhere, np.array2string,
     np.array_equal, np.array_equiv, np.array_repr, np.array_str, np.can_cast, np.common_type, np.count_nonzero,
     np.diag_indices_from, np.digitize, np.einsum_path, np.empty_like, np.flatnonzero, np.isclose, np.iscomplex,
-    np.iscomplexobj, np.isfortran, np.isin, np.isneginf, np.isposinf, np.isreal, np.isrealobj, np.ix_, np.lexsort,
+    np.iscomplexobj, np.isin, np.isneginf, np.isposinf, np.isreal, np.isrealobj, np.ix_, np.lexsort,
     np.linalg.matrix_rank, np.may_share_memory, np.min_scalar_type, np.nanargmax, np.nanargmin, np.ndim, np.nonzero,
-    np.ones_like, np.ravel_multi_index, np.result_type, np.searchsorted, np.shape, np.shares_memory, np.size,
+    np.ones_like, np.ravel_multi_index, np.result_type, np.save, np.savetxt, np.savez, np.savez_compressed,
+    np.searchsorted, np.shape, np.shares_memory, np.size,
     np.tril_indices_from, np.triu_indices_from, np.unravel_index, np.zeros_like,
 }  # fmt: skip
 
 # What a ufunc's reduce and accumulate are along an axis.
 REDUCTIONS = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min", np.logaddexp: "logsumexp"}
-ACCUMULATIONS = {np.add, np.multiply, np.maximum, np.minimum}
+ACCUMULATIONS = {np.add, np.multiply, np.maximum, np.minimum, np.fmax, np.fmin, np.logaddexp, np.logaddexp2}
 
 _WRITES = "it writes into an array, and a Tensor is not assigned to in place: use "
 _PICKS = "its result is a set of values without a fixed shape: use mg.unique, or an index, as in t[np.isin(t, u)]"
 _CALLS = "it calls a function on slices, of which NumPy makes an ndarray: use "
 _POLYNOMIAL = "polynomials are not among the operations: write a sum of powers, as in mg.sum(c * x[:, None] ** k, 1)"
-_COUNTS = "counts are piecewise constant, and bins that depend on the data have no rule: pass t.detach()"
-_TO_FILE = "it writes to a file: pass t.detach()"
+_COUNTS = "counts are piecewise constant, and bins that depend on the data have no rule: use mg.scatter_add of weights"
+_COMPLEX = "complex numbers come in or out, and Tensors hold real ones: use mg.rfft and mg.irfft"
+_WINDOWS = "it is a view of memory: use an index, as in t[i[:, None] + np.arange(n)]"
 
 IN_PLACE = ("copyto", "fill_diagonal", "place", "put", "put_along_axis", "putmask")
 
@@ -83,16 +85,16 @@ REFUSED = {
     **dict.fromkeys(("poly", "polyadd", "polyder", "polydiv", "polyfit", "polyint", "polymul", "polysub", "polyval",
                      "roots", "vander"), _POLYNOMIAL),
     **dict.fromkeys(("bincount", "histogram", "histogram2d", "histogram_bin_edges", "histogramdd"), _COUNTS),
-    **dict.fromkeys(("save", "savetxt", "savez", "savez_compressed"), _TO_FILE),
+    **dict.fromkeys(("as_strided", "sliding_window_view"), _WINDOWS),
     **dict.fromkeys(("nanmedian", "nanpercentile", "nanquantile"),
                     "the number of entries differs from place to place: use mg.quantile of t[~np.isnan(t)]"),
     **dict.fromkeys(("nextafter", "spacing"), "it is about the grid of floating numbers: pass t.detach()"),
-    **dict.fromkeys(("cond", "eig", "eigvals", "tensorinv", "tensorsolve"),
-                    "use mg.eigh of a symmetric matrix, mg.svdvals, mg.inv, mg.solve"),
+    **dict.fromkeys(("eig", "eigvals"),
+                    "its result may be complex, and Tensors hold real numbers: use mg.eigh of a symmetric matrix, "
+                    "mg.svdvals, or functions of a matrix, as mg.det, mg.trace and mg.expm"),
     **dict.fromkeys(("fft", "fft2", "fftn", "hfft", "ifft", "ifft2", "ifftn", "ihfft", "irfft", "irfft2", "irfftn",
                      "rfft", "rfft2", "rfftn"),
-                    "complex numbers come in or out, and Tensors hold real ones: use mg.rfft and mg.irfft"),
-    **dict.fromkeys(("fftshift", "ifftshift"), "use mg.roll"),
+                    _COMPLEX),
     "frexp": "its exponent is an int: use mg.log2, or pass t.detach()",
     "geomspace": "its sign may turn on the way: use mg.exp of mg.linspace",
     "i0": "the Bessel function has no rule: define it with mg.primitive",
@@ -125,16 +127,15 @@ def numpy_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: d
 
 
 def _call(ufunc: np.ufunc, *inputs: Any, dtype: Any = None, **kwargs: Any) -> Any:
-    if kwargs.get("where") is True:
-        del kwargs["where"]
     ours = _OURS[ufunc][0]
     if not kwargs and dtype is None:
         return ours(*inputs)
-    if kwargs and (unknown := [k for k in kwargs if k not in inspect.signature(ours).parameters]):
-        raise TypeError(
-            f"np.{ufunc.__name__} on a Tensor takes no {', '.join(unknown)}=: what it leaves out would have no value. "
-            f"Use mg.where, or astype"
-        )
+    if kwargs:
+        _drop(kwargs, _OF_UFUNCS)
+        unknown = [k for k in kwargs if k not in inspect.signature(ours).parameters]
+        if unknown:
+            why = ": what it leaves out would have no value. Use mg.where" if "where" in unknown else ""
+            raise TypeError(f"np.{ufunc.__name__} on a Tensor takes no {', '.join(unknown)}={why}")
     from .. import ops
 
     return ours(*(inputs if dtype is None else [ops.astype(x, dtype) for x in inputs]), **kwargs)
@@ -184,8 +185,11 @@ def _why_not(ufunc: np.ufunc, method: str, kwargs: dict[str, Any]) -> str:
             f"or give it the Tensor's array, as in w.data -= lr * w.grad.data"
         )
     if method != "__call__":
-        use = "mg.scatter_add" if method == "at" else "operations of minigraph"
-        return f"np.{name} is not defined on Tensors that require a gradient: use {use}"
+        use = {"at": "mg.scatter_add", "reduceat": "reductions of slices, as t[i:j].sum()"}
+        return (
+            f"np.{name} is not defined on Tensors that require a gradient: "
+            f"use {use.get(method, f'np.{ufunc.__name__} of slices, or another operation of minigraph')}"
+        )
     return (
         f"np.{name} has no rule for Tensors: {REFUSED.get(name, 'it is not among the operations of minigraph')}. "
         f"Define one with mg.primitive, or apply it to t.detach() if no gradient should go through it"
@@ -209,14 +213,25 @@ def numpy_function(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
         raise TypeError(f"{_name(f)} on a Tensor: {REFUSED[f.__name__]}, or write into its array, t.data")
     elif traced:
         why = REFUSED.get(f.__name__, "it is not among the operations of minigraph")
+        if f.__module__.endswith("scimath"):
+            why = f"its result may be complex, and Tensors hold real numbers: use np.{f.__name__}"
         raise TypeError(
             f"{_name(f)} is not defined on Tensors that require a gradient: {why}. Without one, apply it to t.detach()"
         )
     return _numpys_own(f, _unwritten(f, args, kwargs), kwargs, refusal)
 
 
-# Keywords that say nothing at these values.
-_DEFAULTS = {"out": None, "dtype": None, "casting": "same_kind"}
+# Keywords that say nothing at these values; of a ufunc there are more. Tensors have no subclasses.
+_DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "out": (None,), "dtype": (None,), "casting": ("same_kind",), "subok": (True, False),
+}  # fmt: skip
+_OF_UFUNCS: dict[str, tuple[Any, ...]] = {**_DEFAULTS, "where": (True,), "order": ("K",)}
+
+
+def _drop(kwargs: dict[str, Any], defaults: dict[str, tuple[Any, ...]]) -> None:
+    for name, says_nothing in defaults.items():
+        if type(kwargs.get(name, ...)) in (type(None), bool, str) and kwargs[name] in says_nothing:
+            del kwargs[name]
 
 
 def _called(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -227,9 +242,7 @@ def _called(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
         kwargs.update(zip(_parameters(f)[positional:], args[positional:], strict=False))
         args = args[:positional]
     if kwargs:
-        for name, default in _DEFAULTS.items():
-            if name in kwargs and kwargs[name] is default:
-                del kwargs[name]
+        _drop(kwargs, _DEFAULTS)
         if "out" in kwargs:
             raise TypeError(
                 f"{_name(f)}(..., out=array) puts no Tensor into an array, which would lose its gradient: write "

@@ -16,12 +16,14 @@ from ..tensor import Tensor, value
 from .conv import conv2d
 from .elementwise import as_array, clip, where
 from .indexing import take
+from .joining import concatenate, roll
 from .linalg import operands
 from .numpy_api import implements
 from .padding import pad
-from .shape import flip, reshape, transpose
+from .rounding import remainder
+from .shape import Axis, axes_of, flip, reshape, transpose
 
-__all__ = ["convolve", "correlate", "interp", "irfft", "rfft"]
+__all__ = ["convolve", "correlate", "fftshift", "ifftshift", "interp", "irfft", "rfft"]
 
 Norm = Literal["backward", "ortho", "forward"]
 
@@ -145,6 +147,25 @@ def _(g, _y, _re, _im, *, n):
     return y[0], y[1]
 
 
+@implements(np.fft.fftshift)
+def fftshift(x: Any, axes: Axis = None) -> Tensor:
+    """x rolled by half the length of each of `axes`, by default of all: of a spectrum, frequency 0 to the middle."""
+    return _shifted(x, axes, 1)
+
+
+@implements(np.fft.ifftshift)
+def ifftshift(x: Any, axes: Axis = None) -> Tensor:
+    """The inverse of `fftshift`, which of an odd length is not the same."""
+    return _shifted(x, axes, -1)
+
+
+def _shifted(x: Any, axes: Any, sign: int) -> Any:
+    x = as_array(x)
+    named = range(x.ndim) if axes is None else np.atleast_1d(axes)  # one that is named twice is rolled twice
+    along = [i for axis in named for i in axes_of(axis, x.ndim)]
+    return roll(x, [sign * (x.shape[axis] // 2) for axis in along], along) if along else x
+
+
 # ---------------------------------------------------------------- convolution
 
 
@@ -193,18 +214,21 @@ def _correlate(name: str, a: Any, v: Any, mode: Any) -> Any:
 
 
 @implements(np.interp)
-def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Tensor:
+def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Tensor:
     """Piecewise linear through the points (xp, fp), both (n,), at x of any shape. Gradients go to x, xp and fp.
 
     Args:
         xp: rising. left, right: the values before the first and after the last of them, by default the first and the
             last of fp.
+        period: the points repeat at this distance, so they come in any order, and left and right have no effect.
 
     It is a composition of `take` and arithmetic. At a point xp the slope is that of the piece to the right, at the
     last point of the piece before it, and beyond the points it is 0. Raises ValueError for points that are not (n,) or
-    do not rise.
+    do not rise, and a period of 0.
     """
     x, xp, fp = as_array(x), as_array(xp), as_array(fp)
+    if period is not None:
+        left, right, (x, xp, fp) = None, None, _unrolled(x, xp, fp, period)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ValueError(f"interp: xp and fp should be (n,) with n at least 1, got {xp.shape} and {fp.shape}")
     at, points = value(x), value(xp)
@@ -220,3 +244,17 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Ten
         y = f0 + x * 0
     y = y if left is None else where(at < points[0], left, y)
     return y if right is None else where(at > points[-1], right, y)
+
+
+def _unrolled(x: Any, xp: Any, fp: Any, period: Any) -> tuple[Any, Any, Any]:
+    """x and the points within one period, and the first and the last point once more, beyond its ends."""
+    period = abs(period)
+    if not value(period) > 0:
+        raise ValueError(f"interp: period should be a number other than 0, got {value(period)}")
+    if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
+        return x, xp, fp
+    x, xp = remainder(x, period), remainder(xp, period)
+    order = np.argsort(value(xp))
+    xp, fp = take(xp, order), take(fp, order)
+    xp = concatenate([xp[-1:] - period, xp, xp[:1] + period])
+    return x, xp, concatenate([fp[-1:], fp, fp[:1]])

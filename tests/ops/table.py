@@ -710,6 +710,11 @@ def near_one(*shape):
     return Draw(lambda rng: np.eye(*shape[-2:]) * 2 + 0.5 * rng.standard_normal(shape))
 
 
+def grid(draw, *shape):
+    """What is drawn, in another shape."""
+    return Draw(lambda rng: draw.f(rng).reshape(shape))
+
+
 def definite(*shape):
     """Symmetric, with the eigenvalues near 1, 2, 3, ..."""
 
@@ -718,6 +723,11 @@ def definite(*shape):
         return np.diag(np.arange(1.0, shape[-1] + 1)) + s + s.swapaxes(-1, -2)
 
     return Draw(drawn)
+
+
+def mixed(n):
+    """Symmetric, with the eigenvalues near -1, 2, -3, ..."""
+    return Draw(lambda rng: definite(n, n).f(rng) * (-1.0) ** np.arange(1, n + 1))
 
 
 def apart(*shape):
@@ -762,23 +772,30 @@ row(
 row("det", determinant, case(near_one(2, 2, 2)), case(normal(3, 3)), order=3, empty=(case(normal(0, 2, 2)),))
 row("slogdet", lambda a: (np.sign(determinant(a)), np.log(np.abs(determinant(a)))), case(near_one(2, 2, 2)),
     case(normal(3, 3)), order=3, empty=(case(normal(0, 2, 2)),))  # fmt: skip
+row("tensorinv", np.linalg.tensorinv, case(near_one(4, 4), 1), case(grid(near_one(4, 4), 2, 2, 4)),
+    case(grid(near_one(6, 6), 6, 3, 2), ind=1), order=3)  # fmt: skip
+row(
+    "tensorsolve", np.linalg.tensorsolve, case(near_one(3, 3), normal(3)),
+    case(grid(near_one(4, 4), 2, 2, 4), normal(2, 2)), case(grid(near_one(6, 6), 3, 6, 2), normal(6), axes=(0,)),
+)  # fmt: skip
 row("expm", exponential, case(normal(2, 2, 2)), case(Draw(lambda rng: 4 * rng.standard_normal((2, 2)))),
     empty=(case(normal(0, 0)), case(normal(0, 2, 2))))  # fmt: skip
 row("cholesky", np.linalg.cholesky, case(definite(2, 2, 2)), case(definite(3, 3)), order=3,
     empty=(case(normal(0, 0)),))  # fmt: skip
-row("eigh", np.linalg.eigh, case(definite(2, 2, 2)), case(definite(3, 3)), order=3, empty=(case(normal(0, 2, 2)),))
+row("eigh", np.linalg.eigh, case(definite(2, 2, 2)), case(definite(3, 3)), case(near_one(2, 2), "U"), order=3,
+    empty=(case(normal(0, 2, 2)),))  # fmt: skip
 row("eigvalsh", np.linalg.eigvalsh, case(definite(2, 2, 2)), case(definite(3, 3)), order=3,
     empty=(case(normal(0, 2, 2)),))  # fmt: skip
 MATRICES = (2, 2, 2), (3, 2), (2, 3), (3, 1)
 row("qr", lambda a, mode="reduced": np.linalg.qr(a, mode), *(case(apart(*s)) for s in MATRICES),
     case(apart(2, 3), mode="r"), empty=(case(normal(0, 3, 2)), case(normal(2, 0))))  # fmt: skip
 row("svd", np.linalg.svd, *(case(apart(*s), full_matrices=False) for s in MATRICES), case(apart(2, 2)),
-    case(apart(3, 2), compute_uv=False), order=3,
+    case(apart(3, 2), compute_uv=False), case(mixed(3), hermitian=True), order=3,
     empty=(case(normal(0, 3, 2), full_matrices=False), case(normal(2, 0), full_matrices=False)))  # fmt: skip
 row("svdvals", lambda a: np.linalg.svd(a, compute_uv=False), *(case(apart(*s)) for s in MATRICES), order=3,
     empty=(case(normal(2, 0)),))  # fmt: skip
-row("pinv", np.linalg.pinv, *(case(apart(*s)) for s in MATRICES), case(apart(2, 2), rcond=1e-3), order=3,
-    empty=(case(normal(0, 3, 2)), case(normal(2, 0))))  # fmt: skip
+row("pinv", np.linalg.pinv, *(case(apart(*s)) for s in MATRICES), case(apart(2, 2), rcond=1e-3),
+    case(apart(3, 2), rcond=0.9), order=3, empty=(case(normal(0, 3, 2)), case(normal(2, 0))))  # fmt: skip
 row("lstsq", lstsq, case(apart(3, 2), normal(3)), case(apart(2, 3), normal(2, 2)), op=lstsq_op)
 
 
@@ -792,6 +809,8 @@ row(
     *(case(apart(2, 3, 2), ord, keepdims=True) for ord in ("nuc", -2, 1, -np.inf)),
     empty=(case(normal(0, 2, 2)),),
 )  # fmt: skip
+row("cond", np.linalg.cond, *(case(apart(*s)) for s in MATRICES[:3]), case(apart(3, 2), -2),
+    *(case(apart(2, 2, 2), p) for p in ("fro", "nuc", 1, -1, np.inf)))  # fmt: skip
 
 # ---------------------------------------------------------------- sequences
 
@@ -816,6 +835,9 @@ linear(
     case(normal(3), normal(3), 3, norm="forward"), case(normal(1), normal(1), 1),
     empty=(case(normal(0, 3), normal(0, 3)),),
 )  # fmt: skip
+for name, reference in (("fftshift", np.fft.fftshift), ("ifftshift", np.fft.ifftshift)):
+    linear(name, reference, case(normal(5)), case(normal(2, 3)), case(normal(3, 4), axes=0),
+           case(normal(2, 3), axes=(1, 0)), empty=(case(normal(0, 3)),))  # fmt: skip
 linear("correlate", np.correlate, *(case(normal(n), normal(m), mode) for n, m in ((5, 3), (2, 5))
                                     for mode in ("valid", "same", "full")))  # fmt: skip
 linear("convolve", np.convolve, *(case(normal(n), normal(m), mode) for n, m in ((5, 4), (2, 5))
@@ -823,6 +845,7 @@ linear("convolve", np.convolve, *(case(normal(n), normal(m), mode) for n, m in (
 POINTS = np.array([-0.9, 0.05, 0.95])
 row("interp", np.interp, case(np.array([[-2.0, -0.5], [0.3, 3.0]]), POINTS, normal(3)),
     case(np.array([-2.0, 0.5, 3.0]), POINTS, normal(3), left=7.0, right=-5.0), case(np.array(0.5), [1.0], normal(1)),
+    case(np.array([[-2.0, -0.5], [0.3, 3.1]]), POINTS[[2, 0, 1]], normal(3), period=-2.1),
     empty=(case(normal(0), POINTS, normal(3)),))  # fmt: skip
 
 # ---------------------------------------------------------------- convolution: loops

@@ -77,6 +77,27 @@ def test_only_the_lower_triangle_is_read(f):
     np.testing.assert_allclose(both, (g + g.T) / 2, rtol=1e-12)
 
 
+@pytest.mark.parametrize("f", [
+    lambda a: np.linalg.cholesky(a, upper=True), lambda a: mg.eigvalsh(a, "U"), lambda a: np.linalg.eigh(a, "U")[0],
+])  # fmt: skip
+def test_or_only_the_upper_one(f):
+    below = Tensor(S[0] + np.tril(np.ones((3, 3)), -1), requires_grad=True)
+    np.testing.assert_allclose(f(below).data, f(Tensor(S[0])).data)
+    weighted(f(below)).backward()
+    g = below.grad.data
+    assert (np.tril(g, -1) == 0).all() and (np.diag(g) != 0).all()
+
+
+def test_a_symmetric_svd_is_of_the_lower_triangle():
+    """Its values are those of the symmetric matrix, of which one here belongs to a negative eigenvalue."""
+    a = np.array([[1.0, 5.0], [2.0, 1.0]])
+    u, s, vh = np.linalg.svd(Tensor(a, requires_grad=True), hermitian=True)
+    assert s.data.tolist() == pytest.approx([3, 1])
+    np.testing.assert_allclose(((u * s) @ vh).data, [[1, 2], [2, 1]], atol=1e-15)
+    g = mg.grad(lambda a: mg.svd(a, compute_uv=False, hermitian=True).sum())(a)
+    np.testing.assert_allclose(g, [[0, 0], [2, 0]], atol=1e-15)  # 3 + 1 = (b + 1) + (b - 1) for the entry b
+
+
 # ---------------------------------------------------------------- where vectors are arbitrary
 
 
@@ -145,7 +166,9 @@ def test_norms_of_vectors_are_numpys(ord):
     (lambda: mg.eigh(np.ones((2, 3))), r"eigh: a should be \(..., n, n\), got \(2, 3\)"),
     (lambda: mg.svd(np.ones(3), full_matrices=False), r"svd: a should be \(..., m, n\), got \(3,\)"),
     (lambda: mg.svd(np.ones((2, 3))), r"svd: a is \(2, 3\).* pass full_matrices=False"),
-    (lambda: mg.qr(np.ones((2, 3)), "complete"), "qr: expected mode 'reduced' or 'r', got 'complete'"),
+    (lambda: mg.qr(np.ones((3, 2)), "complete"), "qr: expected mode 'reduced' or 'r', got 'complete'"),
+    (lambda: mg.qr(np.ones((2, 3)), "raw"), "qr: expected mode 'reduced' or 'r', got 'raw'"),
+    (lambda: mg.eigh(np.eye(2), "D"), "eigh: UPLO should be 'L' or 'U', got 'D'"),
     (lambda: mg.cholesky(-np.eye(2)), "not positive definite"),
     (lambda: mg.matrix_norm(np.ones((2, 2)), 3), "matrix_norm: expected ord 'fro'.*got 3"),
     (lambda: mg.matrix_norm(np.ones(2)), r"of two or more axes and two of them, got \(2,\)"),

@@ -59,6 +59,14 @@ def test_a_singular_matrix_has_a_determinant_without_gradient(f, name):
         y.backward()
 
 
+def test_inverses_of_tensors_undo_tensordot():
+    a, x = RNG.standard_normal((2, 3, 6)), RNG.standard_normal(6)
+    b = np.tensordot(a, x, 1)
+    np.testing.assert_allclose(mg.tensorsolve(a, b), x)
+    np.testing.assert_allclose(np.tensordot(mg.tensorinv(a), b), x)
+    np.testing.assert_allclose(mg.tensorsolve(np.moveaxis(a, 2, 0), b, axes=0), x)
+
+
 def test_expm_of_matrices_that_commute_with_their_derivative():
     """d expm(s A) / ds = A expm(s A); and the exponential of a rotation's generator is the rotation."""
     np.testing.assert_allclose(mg.jvp(lambda s: mg.expm(s * A[0]), (np.array(0.7),), (np.array(1.0),))[1],
@@ -76,6 +84,9 @@ def test_expm_of_matrices_that_commute_with_their_derivative():
     (lambda: mg.solve(np.ones((2, 3)), np.ones(2)), r"a should be \(..., n, n\), got \(2, 3\)"),
     (lambda: mg.solve(np.eye(2), np.ones(3)), r"b \(3,\) should have the 2 rows of a \(2, 2\)"),
     (lambda: mg.solve(np.eye(2), np.ones((3, 2))), r"b \(3, 2\) should have the 2 rows"),
+    (lambda: mg.tensorinv(np.ones((2, 3)), 1), r"tensorinv: the 1 first axes of a \(2, 3\) should have as many"),
+    (lambda: mg.tensorinv(np.eye(2), 0), "tensorinv: ind should be 1 or more, got 0"),
+    (lambda: mg.tensorsolve(np.ones((2, 3)), np.ones(2)), r"tensorsolve: of a \(2, 3\), the axes behind those of b"),
 ])  # fmt: skip
 def test_shapes_that_do_not_fit(call, message):
     with pytest.raises(ValueError, match=message):

@@ -23,7 +23,7 @@ SHARED = {
     "fmin": {0, 1}, "fmod": {0}, "heaviside": {0}, "ldexp": {1}, "logaddexp": {0, 1}, "logaddexp2": {0, 1},
     "logspace": {4}, "xlogy": {0, 1},
     "dot": {0, 1}, "inner": {0, 1}, "outer": {0, 1}, "tensordot": {0, 1}, "vdot": {0, 1}, "vecdot": {0, 1},
-    "kron": {0, 1}, "cross": {0, 1}, "solve": {0}, "lstsq": {0, 1},
+    "kron": {0, 1}, "cross": {0, 1}, "solve": {0}, "tensorsolve": {0}, "lstsq": {0, 1},
     "correlate": {0, 1}, "convolve": {0, 1},
     "conv1d": {0, 1}, "conv3d": {0, 1}, "group_norm": {2}, "rms_norm": {1}, "binary_cross_entropy": {0, 1},
     "scaled_dot_product_attention": {0, 1, 2, "mask"},

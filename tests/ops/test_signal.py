@@ -109,6 +109,23 @@ def test_what_is_beyond_the_points():
     assert t.grad.data.tolist() == [0, 0]
 
 
+def test_points_that_repeat():
+    """Two points at 1 and 4 of a period of 4: the line falls for 3 and rises for 1."""
+    x, xp, fp = np.array([0.5, 2.5, -1.5, 9.0]), np.array([1.0, 4.0]), np.array([3.0, 0.0])
+    same(mg.interp(x, xp, fp, period=4), np.interp(x, xp, fp, period=4))
+    of_x, _, of_fp = gradient(lambda *a: mg.interp(*a, period=4), x, xp, fp)
+    assert of_x == [3, -1, -1, -1] and sum(of_fp) == 4
+    check_vjp(lambda *a: mg.interp(*a[:3], period=a[3]), x[:3], xp[:1] * [1, 2.9], fp, np.array(4.0))
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_a_shift_and_its_inverse(n):
+    shifted = mg.fftshift(np.fft.fftfreq(n))
+    assert (np.diff(shifted) > 0).all()
+    same(mg.ifftshift(shifted), np.fft.fftfreq(n))
+    same(mg.fftshift(np.arange(n), axes=[0, 0]), np.fft.fftshift(np.arange(n), axes=[0, 0]))
+
+
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: mg.rfft(X, axis=2), r"rfft: axis 2 is out of range for an array of shape \(3, 8\)"),
     (lambda: mg.rfft(np.ones((2, 0))), "rfft: n should be an int of at least 1, got 0"),
@@ -120,6 +137,9 @@ def test_what_is_beyond_the_points():
     (lambda: mg.correlate(X[0], np.ones(0)), r"correlate: expected two sequences .* got \(8,\) and \(0,\)"),
     (lambda: mg.correlate(X[0], X[1], "most"), "mode should be 'full', 'same' or 'valid', got 'most'"),
     (lambda: mg.interp(0.5, [0.0, 0.0], [1.0, 2.0]), "interp: xp should rise"),
+    (lambda: mg.interp(0.5, [0.0, 2.0], [1.0, 2.0], period=2), "interp: xp should rise"),
+    (lambda: mg.interp(0.5, [0.0, 1.0], [1.0, 2.0], period=0), "interp: period should be a number other than 0, got 0"),
+    (lambda: mg.fftshift(X, 2), "axis 2 is out of bounds"),
     (lambda: mg.interp(0.5, [0.0, 1.0], [1.0]), r"xp and fp should be \(n,\) .* got \(2,\) and \(1,\)"),
 ])  # fmt: skip
 def test_what_is_refused(call, message):
