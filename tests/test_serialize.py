@@ -315,7 +315,7 @@ def test_a_header_that_claims_more_than_the_file_has(tmp_path):
         ('{"array": []}', "."),
         ('[{"array": "w"}, {"array": "w"}]', "w"),  # one array in two places
         ("1", r"there is no place for the arrays \['w'\]"),
-        ("[" * 100_000 + "]" * 100_000, "recursion"),
+        ("[" * 100_000 + "]" * 100_000, "(recursion|Stack overflow)"),
         ("9" * 5000, "."),
     ],
 )
