@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from . import ops, optim, parallel, random, tree
+from . import ops, random, tree
 from .anomaly import AnomalyError, MutationError
 from .blame import BackwardError
 from .kernels.memory import empty_cache, memory_stats
@@ -88,7 +88,7 @@ __all__ = [  # noqa: RUF022  (by kind)
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from . import data, graph, interop, onnx, serialize, testing, training
+    from . import data, graph, interop, onnx, optim, parallel, serialize, testing, training
     from .graph.draw import draw
     from .graph.profile import profile
     from .graph.summary import summary
@@ -97,7 +97,7 @@ else:  # these are imported when they are first used, since they take time and f
     def __getattr__(name: str) -> object:
         import importlib
 
-        if name in ("data", "graph", "interop", "onnx", "serialize", "testing", "training"):
+        if name in ("data", "graph", "interop", "onnx", "optim", "parallel", "serialize", "testing", "training"):
             return importlib.import_module(f"{__name__}.{name}")
         if name in ("draw", "profile", "summary"):
             return getattr(importlib.import_module(f"{__name__}.graph.{name}"), name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,4 +91,6 @@ def _saved_arrays(node: Node) -> list[np.ndarray]:
 
 def checksum(array: np.ndarray) -> int:
     """A number that is another one, almost certainly, after some entry of the array has changed."""
+    import zlib  # only under `detect_anomaly`
+
     return zlib.crc32(np.ascontiguousarray(array).data)

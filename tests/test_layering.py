@@ -26,7 +26,7 @@ LAYERS = [  # each may import from its own line and those above
 FILES = sorted([*ROOT.glob("minigraph/**/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("train_*.py")])
 HEAVY = [
     "onnx", "mpi4py", "scipy", "matplotlib", "pooch", "tqdm", "graphviz", "threadpoolctl", "concurrent.futures",
-    "tarfile",
+    "tarfile", "minigraph.optim", "minigraph.parallel",
 ]  # fmt: skip
 
 

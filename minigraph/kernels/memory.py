@@ -30,10 +30,12 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from sys import getrefcount
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 SMALL = 1 << 16  # bytes; the C library recycles smaller arrays well by itself
 SPARE = 2  # a block may be this many times as large as the array that it serves

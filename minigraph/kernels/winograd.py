@@ -74,9 +74,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -84,16 +83,19 @@ from .blas import in_pieces, panels, panels_in_pieces, product
 from .memory import Needs, Workspace, empty
 from .window import Padding, Pair, Shape, output_size
 
+if TYPE_CHECKING:
+    from fractions import Fraction
+
 Step = tuple[np.ufunc, np.ndarray, np.ndarray, np.ndarray]  # a call f(a, b, out), with its views ready
-Matrix = list[list[Fraction]]
+Matrix = list[list["Fraction"]]
 
 # The points that F(m, r) evaluates at, apart from infinity: the first m + r - 2. Of the orders tried, this one has the
 # least error.
-POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-1/2", "-2", "1/2")))
+POINTS = (0.0, 1.0, -1.0, 2.0, -0.5, -2.0, 0.5)
 MAX_POINTS = len(POINTS) + 1  # the largest a = m + r - 1, with infinity
 # The index of the point 1. There A is 1 for every output, so a bias that is added at the point (1, 1) is added to all
 # outputs of the tile. (F(1, 2) has the points 0 and infinity only, but its A is 1 at both.)
-POINT_ONE = POINTS.index(Fraction(1))
+POINT_ONE = POINTS.index(1.0)
 
 # What a band and a call cost beside the entries of the bands, in units of one entry. They were found by trial on the
 # training steps of two networks (W1 and W2 of docs/performance.md).
@@ -128,8 +130,10 @@ def cook_toom(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
     Lagrange's denominators are moved from B to G. Then all entries of A and B are integers over powers of 2, which
     floats hold exactly.
     """
+    from fractions import Fraction  # here, since few programs that import minigraph come here
+
     a = m + r - 1
-    points = POINTS[: a - 1]
+    points = tuple(map(Fraction, POINTS[: a - 1]))
     infinity = [Fraction(0)]
     A = [[point**p for p in range(m)] for point in points] + [infinity * (m - 1) + [Fraction(1)]]
     G = [[point**i for i in range(r)] for point in points] + [infinity * (r - 1) + [Fraction(1)]]
@@ -148,6 +152,8 @@ def cook_toom(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
 
 def _from_roots(roots: tuple[Fraction, ...]) -> list[Fraction]:
     """The coefficients of the product of all (x - root), lowest power first."""
+    from fractions import Fraction
+
     c = [Fraction(1)]
     for root in roots:
         c = [low - root * high for low, high in zip([Fraction(0), *c], [*c, Fraction(0)], strict=True)]

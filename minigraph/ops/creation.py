@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
@@ -16,6 +15,9 @@ from .exponential import power
 from .joining import joined
 from .numpy_api import implements
 from .shape import broadcast_arrays, broadcast_to, moveaxis, reshape
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = ["array", "copy", "full_like", "linspace", "logspace", "meshgrid"]
 

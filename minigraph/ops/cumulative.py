@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from ..kernels.precision import widened
 from ..primitive import primitive
@@ -15,6 +14,9 @@ from .elementwise import as_array, astype, gate, multiply, where
 from .joining import concatenate
 from .numpy_api import implements
 from .shape import flip, reshape
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = ["cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "nancumprod", "nancumsum"]
 

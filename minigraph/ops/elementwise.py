@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from ..kernels import special
 from ..kernels.memory import SMALL, empty
 from ..primitive import identity, primitive
 from ..tensor import ArrayLike, Tensor, refuse_foreign, value
 from .numpy_api import implements
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = [
     "abs", "add", "astype", "clip", "divide", "fmax", "fmin", "maximum", "minimum", "multiply", "nan_to_num",

@@ -10,10 +10,9 @@ The keywords that most of them take are NumPy's too:
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from ..kernels.precision import total, widened
 from ..primitive import primitive
@@ -26,6 +25,9 @@ from .indexing import diagonal
 from .joining import concatenate
 from .numpy_api import implements
 from .shape import Axis, axes_of, broadcast_to, reshape, transpose
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = ["logsumexp", "max", "mean", "min", "norm", "prod", "sum", "trace"]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import as_array, astype, beside, gate, where
@@ -18,6 +17,9 @@ from .order import sort
 from .reduce import count, kept, max, mean, min, prod, sum
 from .shape import Axis, atleast_2d, axes_of, broadcast_to, expand_dims, moveaxis, reshape, squeeze, transpose
 from .variance import std, var
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = [
     "average", "corrcoef", "cov", "median", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar",

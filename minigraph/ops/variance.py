@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from ..kernels.precision import widened
 from ..primitive import primitive
@@ -18,6 +17,9 @@ from .reduce import count, counted, entries, mean_where, nonempty, spread
 from .reduce import mean as mean_of
 from .reduce import sum as total
 from .shape import Axis, axes_of
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = ["std", "var"]
 
