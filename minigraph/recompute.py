@@ -11,7 +11,7 @@ import numpy as np
 from . import modes, ops, random, tree
 from .anomaly import checksum
 from .blame import describe
-from .modes import ANOMALY, RECORD
+from .modes import ANOMALY, RECORD, WHOLE
 from .primitive import Primitive
 from .tensor import Tensor, value
 from .transforms import name_of, pulled_back
@@ -35,7 +35,7 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         leaves = tree.leaves((args, kwargs))
         traced = [i for i, x in enumerate(leaves) if type(x) is Tensor and x.node is not None]
-        if not traced or not modes.flags.get() & RECORD:
+        if not traced or not modes.flags.get() & RECORD or modes.flags.get() & WHOLE:
             return f(*args, **kwargs)
         inputs = [leaves[i] for i in traced]
         # The node keeps `leaves`. If the inputs were in there, they would outlive the backward pass. A Tensor is taken

@@ -14,8 +14,8 @@ def flops(f: Callable[..., Any], params: Tree, *args: Any) -> int:
 
     Convolutions and matrix products are counted, by their definition: a multiplication and an addition are two
     operations, and the gradient in an input takes as many as the result. What a kernel really does can be less
-    (Winograd). Elementwise operations and sums, which are few beside these, are not counted, nor is what does not
-    depend on `params`.
+    (Winograd). Linear algebra is counted by the usual algorithms. Elementwise operations and sums, which are few beside
+    these, are not counted, nor is what does not depend on `params`.
 
     Args:
         f: returns a Tensor, or a tuple or list whose first item is one. It is called once.

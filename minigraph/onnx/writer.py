@@ -121,7 +121,7 @@ def _inputs(f: Callable[..., Any], arguments: tuple[Any, ...], batch: bool) -> d
             shapes = ", ".join(f"{n} {np.shape(value(arguments[i]))}" for n, i in found.items())
             raise ValueError(
                 f"export: the inputs should have a batch of one length on axis 0, at least 1, got {shapes}; "
-                "with batch=False no axis is one"
+                "with batch=False no axis is one, and arrays in a dict are parameters, without a batch"
             )
     return found
 
@@ -301,7 +301,7 @@ class _Writer:
                 shape = tuple(map(self._length, a.shape, again.shape))
                 name = self.b.node("Expand", self.b.constant(a[short], title), self.b.integers(shape))
                 return Value(shape, a.dtype, {plain(a.ndim): name})
-        return self._one_hot(a, again, title.endswith("or ignored"))
+        return self._one_hot(a, again, title.endswith("or ignored"))  # as `cross_entropy` calls them
 
     def _one_hot(self, a: np.ndarray, again: np.ndarray, ignored: bool) -> Value | None:
         """A constant that has one number at the classes of an input of integers, and another elsewhere.
@@ -317,6 +317,7 @@ class _Writer:
                 continue
             off, on = a[counted].min(), a[counted].max()
 
+            # The defaults bind what the next turn of the loop changes.
             def rows(i: np.ndarray, off: Any = off, on: Any = on, classes: Any = classes) -> np.ndarray:
                 hot = np.where(i[..., None] == classes, on, off)
                 return np.where(np.isin(i, classes)[..., None], hot, a.dtype.type(0)) if ignored else hot

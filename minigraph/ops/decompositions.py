@@ -22,7 +22,7 @@ from ..tensor import ArrayLike, Tensor, value
 from .elementwise import abs as absolute
 from .elementwise import as_array
 from .indexing import take_along_axis
-from .inverses import solve
+from .inverses import cubes, solve
 from .joining import concatenate
 from .linalg import swap
 from .numpy_api import implements
@@ -91,6 +91,11 @@ def cholesky(a: ArrayLike):
     return np.linalg.cholesky(widened(np.asarray(a)))
 
 
+@cholesky.count_flops
+def _(_shape, a):
+    return cubes(a) // 3
+
+
 @cholesky.vjp
 def _(g, y, _a):
     """the lower triangle of S + S^T with half of its diagonal, where S = y^-T P y^-1,
@@ -141,6 +146,11 @@ def _eigh_shapes(a: Any) -> Shapes:
 @primitive
 def _eigh(a: Any, *, UPLO: Any = "L"):
     return pack(np.linalg.eigh(widened(a), UPLO), _eigh_shapes(a))
+
+
+@_eigh.count_flops
+def _(_shape, a, **_options):
+    return 9 * cubes(a)
 
 
 @_eigh.vjp
@@ -212,6 +222,11 @@ def _qr_shapes(a: Any) -> Shapes:
 @primitive
 def _qr(a: Any):
     return pack(np.linalg.qr(widened(a)), _qr_shapes(a))
+
+
+@_qr.count_flops
+def _(_shape, a):
+    return 4 * math.prod(a.shape) * min(a.shape[-2:])
 
 
 @_qr.vjp
@@ -294,6 +309,12 @@ def _svd_shapes(a: Any) -> Shapes:
 @primitive
 def _svd(a: Any):
     return pack(np.linalg.svd(widened(a), full_matrices=False), _svd_shapes(a))
+
+
+@_svd.count_flops
+def svd_flops(_shape, a, **_options):
+    k = min(a.shape[-2:])
+    return (14 * math.prod(a.shape) + 8 * math.prod(a.shape[:-2]) * k * k) * k
 
 
 @_svd.vjp

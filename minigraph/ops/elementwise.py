@@ -223,8 +223,8 @@ def _share(g, ahead, tie, nan):
 def where(condition: ArrayLike, a: ArrayLike, b: ArrayLike):
     """a where `condition` is true, b elsewhere.
 
-    `condition` is an array of bools and gets no gradient. The backward pass uses a copy of it, which takes 2% of the
-    time of the forward, so that it may be changed in between.
+    `condition` is an array of bools, or of numbers of which all but 0 are true, and gets no gradient. The backward pass
+    has a copy of it, so that it may be changed after the forward; the copy takes 2% of the forward's time.
     """
     return np.where(condition, a, b)
 

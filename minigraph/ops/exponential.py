@@ -75,7 +75,7 @@ def _(g, _y, x):  # not y + 1, which rounds to 0 far to the left
 @implements(np.log)
 @primitive
 def log(x: ArrayLike):
-    """The natural logarithm, for x > 0. At 0 it is -inf and the derivative infinite; below 0 it is NaN."""
+    """The natural logarithm, for x > 0. At 0 it is -inf and the derivative infinite; below 0 its value is NaN."""
     return np.log(x)
 
 
@@ -87,7 +87,7 @@ def _(g, _y, x):
 @implements(np.log2)
 @primitive
 def log2(x: ArrayLike):
-    """The logarithm to base 2, for x > 0. At 0 it is -inf and the derivative infinite; below 0 it is NaN."""
+    """The logarithm to base 2, for x > 0. At 0 it is -inf and the derivative infinite; below 0 its value is NaN."""
     return np.log2(x)
 
 
@@ -100,7 +100,7 @@ def _(g, _y, x):
 @implements(np.log10)
 @primitive
 def log10(x: ArrayLike):
-    """The logarithm to base 10, for x > 0. At 0 it is -inf and the derivative infinite; below 0 it is NaN."""
+    """The logarithm to base 10, for x > 0. At 0 it is -inf and the derivative infinite; below 0 its value is NaN."""
     return np.log10(x)
 
 
@@ -113,7 +113,7 @@ def _(g, _y, x):
 @implements(np.log1p)
 @primitive
 def log1p(x: ArrayLike):
-    """log(1 + x), accurate near 0, for x > -1. At -1 it is -inf and the derivative infinite; below it is NaN."""
+    """log(1 + x), accurate near 0, for x > -1. At -1 it is -inf, its derivative infinite; below, its value is NaN."""
     return np.log1p(x)
 
 

@@ -37,6 +37,16 @@ def inv(a: ArrayLike):
 inv.why = _why_not_square
 
 
+def cubes(a: Any) -> int:
+    """n^3 for each matrix (n, n) of a. The algorithms take so many multiples of it (Golub & Van Loan 2013)."""
+    return math.prod(a.shape) * int(a.shape[-1])
+
+
+@inv.count_flops
+def _(_shape, a):
+    return 2 * cubes(a)
+
+
 @inv.vjp
 def _(g, y, _a):
     """-y^T g y^T"""
@@ -61,6 +71,11 @@ def _why_not_solved(a: Any, b: Any) -> str | None:
 
 
 solve.why = _why_not_solved
+
+
+@solve.count_flops
+def _(shape, a, _b):
+    return 2 * cubes(a) // 3 + 2 * math.prod(shape) * a.shape[-1]
 
 
 @solve.vjp
@@ -127,6 +142,11 @@ def det(a: ArrayLike):
 det.why = _why_not_square
 
 
+@det.count_flops
+def _(_shape, a):
+    return 2 * cubes(a) // 3
+
+
 @det.vjp
 def _(g, y, a):
     """g * y * a^-T"""
@@ -157,6 +177,11 @@ def _slogdet(a: Any):
 
 
 _slogdet.why = _why_not_square
+
+
+@_slogdet.count_flops
+def _(_shape, a):
+    return 2 * cubes(a) // 3
 
 
 @_slogdet.vjp

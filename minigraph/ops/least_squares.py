@@ -10,7 +10,7 @@ from numpy.linalg import LinAlgError
 from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
-from .decompositions import matrix, matrix_norm, svd, svdvals
+from .decompositions import matrix, matrix_norm, svd, svd_flops, svdvals
 from .elementwise import as_array, where
 from .indexing import tril
 from .inverses import inv
@@ -66,6 +66,9 @@ def _pinv(a: Any, *, rcond: float):
     return np.linalg.pinv(widened(a), rcond)
 
 
+_pinv.count_flops(svd_flops)
+
+
 @_pinv.vjp
 def _(g, y, a, *, rcond):
     """-y^T g y^T + (I - a y) g^T y y^T + y^T y g^T (I - y a)"""
@@ -105,8 +108,9 @@ def cond(x: Any, p: Any = None) -> Tensor:
     """The condition number of matrices (..., m, n): |x| |inv(x)| in a norm `p` of `matrix_norm`.
 
     By default, and for p = 2 and -2, it is the largest singular value over the smallest, or the reverse, of matrices of
-    any shape. It is a composition of `svdvals`, or of norms and `inv`, with their conventions. Raises LinAlgError for a
-    singular x, of which it is infinite, and for one that is empty or, with another norm, not square.
+    any shape. It is a composition of `svdvals`, or of norms and `inv`, with their conventions. Raises LinAlgError where
+    the smallest singular value is exactly 0 or `inv` finds x singular, and for an x that is empty or, with another
+    norm, not square.
     """
     x = matrix("cond", x, square=p not in (None, 2, -2))
     if not x.size:

@@ -176,6 +176,13 @@ def _why_not_summed(subscripts: str, *operands: Any, optimize: Any = None) -> st
 _einsum.why = _why_not_summed
 
 
+@_einsum.count_flops
+def _(_shape, subscripts, *operands, optimize=None):  # for each combination of all subscripts, the product and the sum
+    terms = subscripts.partition("->")[0].split(",")
+    lengths = {c: n for term, x in zip(terms, operands, strict=True) for c, n in zip(term, x.shape, strict=True)}
+    return len(operands) * math.prod(lengths.values())
+
+
 @_einsum.vjp
 def _(g, _y, subscripts, *operands, optimize=None):
     """operands[i]: the sum of g times the other operands over the subscripts that operands[i] does not have,

@@ -233,7 +233,8 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
         raise ValueError(f"interp: xp and fp should be (n,) with n at least 1, got {xp.shape} and {fp.shape}")
     at, points = value(x), value(xp)
     if not (np.diff(points) > 0).all():
-        raise ValueError("interp: xp should rise")
+        rule = "rise" if period is None else f"differ by more than multiples of the period, {period}"
+        raise ValueError(f"interp: the points xp should {rule}")
     last = xp.size - 1
     i = np.clip(np.searchsorted(points, at, "right") - 1, 0, max(last - 1, 0))
     x0, f0 = take(xp, i), take(fp, i)

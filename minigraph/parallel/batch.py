@@ -23,8 +23,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_MICROBATCH = 64  # examples in a part, where the caller does not say
-# The least work in a part, where the caller does not say how large a part is: a forward pass of about a quarter of a
-# millisecond on one core. To hand less to another thread costs more than it gives.
+# The least work in a part, in the operations that `_work` counts, where the caller does not say how large a part is. A
+# core of 64 GFLOP/s takes a quarter of a millisecond for it. To hand less to another thread costs more than it gives.
 LEAST = 16_000_000
 SHOWN = 6  # arrays of a wrong batch, in an error
 
@@ -46,7 +46,9 @@ def value_and_grad(
             less, or more where there would be too little work in a part. There are as few parts as this allows, and
             they are balanced: their sizes differ by one at most. To know the work, loss_fn is called once more with a
             part of the batch, whenever the shapes are new. What counts is the arithmetic by the definition of the
-            operations, not the time, so that the same shapes always have the same parts.
+            operations, not the time, so that the same shapes have the same parts in every run. If the work depends on
+            more than the shapes, such as a loop over a number of the batch, give microbatch: otherwise the first batch
+            of each shape decides.
         has_aux: whether loss_fn returns a tree of arrays beside the loss.
 
     Returns:
@@ -199,12 +201,12 @@ def _parts(
 
 
 def _work(f: Callable[[Tree], Any], params: Tree) -> int:
-    """The floating-point operations of `f(params)` by their definition, and 16 for each entry of every result.
+    """The work of `f(params)`: its floating-point operations as `Primitive.flops` counts them, by their definition.
 
-    To move an entry takes about as long as that many operations in a product of matrices.
+    For each entry of every result there are 16 more: to move it takes about as long as these in a product of matrices.
     """
     inputs = tree.map(lambda a: Tensor(value(a), requires_grad=np.asarray(value(a)).dtype.kind == "f"), params)
-    with modes.mode(modes.RECORD):
+    with modes.mode(modes.RECORD | modes.WHOLE):
         results = tree.leaves(f(inputs))
     work = 0
     for node in tape.ancestors([y.node for y in results if type(y) is Tensor and y.node is not None]):

@@ -102,6 +102,25 @@ def test_elementwise_work_counts_too():
         assert len(seen) == parts
 
 
+def test_work_that_one_call_hides():
+    """einsum, the linear algebra, and what is inside of a checkpoint."""
+    w, x = np.ones((500, 500), np.float32), np.ones((96, 500), np.float32)
+    blocks = np.eye(40) + np.ones((96, 40, 40)) / 100
+
+    def parts(f, *args):
+        seen = []
+        step = parallel.value_and_grad(lambda *a: seen.append(len(a[1])) or f(*a), executor=Threads(3))
+        step(*args)
+        seen.clear()
+        step(*args)
+        return len(seen)
+
+    assert parts(lambda w, x: mg.einsum("ij,jk->ik", x, w).mean(), w, x) == 3
+    assert parts(lambda w, x: mg.checkpoint(lambda w, x: mg.tanh(x @ w))(w, x).mean(), w, x) == 3
+    for f in (mg.inv, mg.svdvals, mg.eigvalsh, mg.pinv, mg.det, lambda a: mg.qr(a)[1], lambda a: mg.solve(a, a)):
+        assert parts(lambda w, x, f=f: f(w * x).mean(), np.ones(()), np.repeat(blocks, 10, 0)) >= 2
+
+
 def test_the_look_at_the_work_draws_no_random_numbers_and_raises_what_the_loss_raises():
     def f(w, x):
         return (w * x * np.float64(1 / (len(x) < 5))).mean()
