@@ -18,7 +18,7 @@ ANOMALY = 2  # values and gradients are checked, see `detect_anomaly`
 DIFFERENTIATED = 4  # this code is being differentiated, so a transform inside it has to record its own backward pass
 CHECK = 8  # for `minigraph.testing`: forwards and rules get read-only arrays, and nodes keep all their inputs
 WATCH = 16  # somebody wants to know about each operation, see `watch.py`
-WHOLE = 32  # `checkpoint` keeps everything, so that the graph shows what is inside
+WHOLE = 32  # `checkpoint` calls its function directly, so that the graph has the operations inside
 flags: ContextVar[int] = ContextVar("minigraph_flags", default=RECORD)
 
 

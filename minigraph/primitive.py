@@ -161,6 +161,13 @@ class Primitive(Generic[P]):
         self.needs = f
         return f
 
+    def operations(self, node: Node) -> int:
+        """The floating-point operations of the forward at this node, as `count_flops` counts them, or 0."""
+        if self.flops is None:
+            return 0
+        args = [np.asarray(a) if type(a) is list else a for a in node.args]  # a constant may be a list
+        return self.flops(node.shape, *args, **(node.kwargs or {}))
+
     def ignores(self, i: int) -> bool:
         """Whether the rule does not read the array of argument `i`."""
         return i in self.unread or (self.unread_rest and i >= len(self.parameters))

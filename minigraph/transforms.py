@@ -64,7 +64,7 @@ def pulled_back(
     # Differentiable in turn: inside another transform, or when called with recorded Tensors.
     nested = bool(outer & RECORD) and (bool(outer & DIFFERENTIATED) or requires_grad((primals, given)))
     closed = closed and bool(outer & RECORD) and not nested
-    inputs = tuple(_trace(p, f"{name_of(f)}: argument {i}") for i, p in enumerate(primals))
+    inputs = tuple(traced(p, f"{name_of(f)}: argument {i}") for i, p in enumerate(primals))
     with mode(RECORD | DIFFERENTIATED):
         y = f(*inputs)
     aux = None
@@ -256,12 +256,12 @@ def one_number(name: str, y: Any) -> None:
         raise TypeError(f"{name} should return one floating number, got {describe(y)}{hint}")
 
 
-def _trace(primal: Any, what: str) -> Any:
+def traced(primal: Any, what: str) -> Any:
     """The tree with a Tensor at a new node for each leaf. The transform differentiates with respect to these nodes."""
 
-    def traced(leaf: Any) -> Tensor:
+    def leaf_of(leaf: Any) -> Tensor:
         array = value(leaf)
-        if (array if type(array) is np.ndarray else np.asarray(array)).dtype.kind != "f":
+        if np.asarray(array).dtype.kind != "f":
             path = next(path for path, x in tree.items(primal) if x is leaf)
             where = f"{what}{' at ' + path if path else ''}"
             raise TypeError(f"{where} should be a floating array to be differentiated, got {describe(leaf)}")
@@ -270,7 +270,7 @@ def _trace(primal: Any, what: str) -> Any:
                 return identity(leaf)
         return Tensor(array, requires_grad=True)
 
-    return tree.map(traced, primal)
+    return tree.map(leaf_of, primal)
 
 
 def _cotangent(y: Any, g: Any, who: str = "pullback") -> Any:

@@ -359,10 +359,10 @@ class Builder:
             while rule is not None:
                 order, rule = order + 1, self.tracer.rules.get(rule)
             call = node.call and (node.call[0].co_filename, *line_of(*node.call))
-            flops = node.op.flops(node.shape, *node.args, **(node.kwargs or {})) if node.op.flops else 0
             self._add(
                 node, "operation", node.op.name, node, note=details, name=self.titles.get(node), inputs=tuple(edges),
-                order=order, of=of, call=call, flops=flops, primitive=node.op, args=args, kwargs=kwargs,
+                order=order, of=of, call=call, flops=node.op.operations(node), primitive=node.op, args=args,
+                kwargs=kwargs,
             )  # fmt: skip
 
     def _origin(self, array: np.ndarray) -> str | None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from .. import modes, random, tape, tree
 from ..blame import describe
-from ..tensor import Tensor, value
-from ..transforms import one_number, pulled_back
+from ..tensor import Tensor
+from ..transforms import name_of, one_number, pulled_back, traced
 from ..tree import Tree
 from .executor import Executor
 from .partial import GradientTask, Partial, combine
@@ -78,7 +78,7 @@ def value_and_grad(
         Exception: whatever loss_fn raises; of several parts that fail, the first one counts.
     """
     executor = _checked("value_and_grad", executor, microbatch)
-    enough: dict[Any, int] = {}  # by the shapes of all arrays: the most parts that have work enough
+    enough: dict[Any, int] = {}  # by the shapes of all arrays: the largest number of parts that have LEAST work each
 
     @functools.wraps(loss_fn)
     def step(*args: Tree, **named: Tree) -> tuple[Any, Tree]:
@@ -98,7 +98,12 @@ def value_and_grad(
             """The loss of part i as a function of the parameters, and its share of the examples."""
             start, stop = _bounds(i, n, parts)
             examples, examples_by_name = split((batch, named), start, stop)
-            return lambda p: cast(Any, loss_fn)(p, *examples, **examples_by_name), (stop - start) / n
+
+            def loss(p: Tree) -> Any:
+                return cast(Any, loss_fn)(p, *examples, **examples_by_name)
+
+            loss.__name__ = name_of(loss_fn)
+            return loss, (stop - start) / n
 
         if microbatch is None and parts > 1:
             shapes = tuple([np.shape(a) for a in leaves])
@@ -201,19 +206,15 @@ def _parts(
 
 
 def _work(f: Callable[[Tree], Any], params: Tree) -> int:
-    """The work of `f(params)`: its floating-point operations as `Primitive.flops` counts them, by their definition.
+    """The work of `f(params)`: the floating-point operations by their definition, and 16 for each entry of a result.
 
-    For each entry of every result there are 16 more: to move it takes about as long as these in a product of matrices.
+    An entry has to go through memory, which takes about as long as 16 operations of a matrix product do.
     """
-    inputs = tree.map(lambda a: Tensor(value(a), requires_grad=np.asarray(value(a)).dtype.kind == "f"), params)
+    inputs = traced(params, f"{name_of(f)}: argument 0")
     with modes.mode(modes.RECORD | modes.WHOLE):
         results = tree.leaves(f(inputs))
-    work = 0
-    for node in tape.ancestors([y.node for y in results if type(y) is Tensor and y.node is not None]):
-        if node.op is not None:
-            options = {k: v for k, v in (node.kwargs or {}).items() if k != "saved"}
-            work += 16 * node.size + (node.op.flops(node.shape, *node.args, **options) if node.op.flops else 0)
-    return work
+    nodes = tape.ancestors([y.node for y in results if type(y) is Tensor and y.node is not None])
+    return sum(node.op.operations(node) + 16 * node.size for node in nodes if node.op is not None)
 
 
 def _bounds(i: int, n: int, parts: int) -> tuple[int, int]:

@@ -59,13 +59,6 @@ class Threads:
         When a task raises, no task with a higher number starts, and the exception of the lowest number is raised here
         once every thread has finished its task.
         """
-        workers = min(self.workers, n)
-        if workers == 1:
-            with _one_blas_thread():
-                context = contextvars.copy_context()
-                for i in range(n):
-                    collect(i, context.run(task, i))
-            return
         from concurrent.futures import wait  # imported late to keep `import minigraph` cheap
 
         lock = threading.Lock()
@@ -87,7 +80,7 @@ class Threads:
                     return
 
         with _one_blas_thread():
-            contexts = [contextvars.copy_context() for _ in range(workers)]
+            contexts = [contextvars.copy_context() for _ in range(min(self.workers, n))]
             futures: list[Any] = []
             try:
                 _submit([functools.partial(c.run, work) for c in contexts[1:]], futures)

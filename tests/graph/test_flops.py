@@ -27,6 +27,13 @@ def test_convolutions(groups):
     assert flops(lambda p, x: mg.conv_transpose2d(x, p, groups=groups), w, maps) == 2 * one
 
 
+def test_an_operand_that_is_a_list():
+    w, rows = np.ones((2, 2)), [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    assert flops(lambda p: rows @ p, w) == 2 * (2 * 3 * 2 * 2)
+    assert flops(lambda p: mg.einsum("ij,jk->ik", rows, p), w) == 2 * (2 * 3 * 2 * 2)
+    assert flops(lambda p: mg.solve(rows[:2], p), w) == flops(lambda p: mg.solve(np.array(rows[:2]), p), w)
+
+
 def test_airnet_takes_what_its_recipes_say():
     params, state = airnet.init(np.random.default_rng(0))
     frozen, trained = tree.partition(params, "whiten.*")
