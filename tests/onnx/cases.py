@@ -43,6 +43,16 @@ BY_VALUE = {
 }  # fmt: skip
 
 
+def normals(seed):
+    """A function of a shape that draws a float32 array of it."""
+    rng = np.random.default_rng(seed)
+    return lambda *shape: rng.standard_normal(shape, np.float32)
+
+
+def ints(*numbers):
+    return np.array(numbers, np.int64)
+
+
 class Array:
     """The place of a floating argument."""
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.onnx.cases import check_node, check_single_node, node_cases, node_files
+from tests.onnx.cases import check_node, check_single_node, ints, node_cases, node_files, normals
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -42,17 +42,7 @@ def test_every_operator_has_such_a_test():
 
 # ---------------------------------------------------------------- single nodes in onnxruntime, and their gradients
 
-RNG = np.random.default_rng(0)
-
-
-def normal(*shape):
-    return RNG.standard_normal(shape, np.float32)
-
-
-def ints(*numbers):
-    return np.array(numbers, np.int64)
-
-
+normal = normals(0)
 NODES = {
     "top k": ("TopK", [normal(3, 5), ints(2)], {"largest": 0}, 20, 2),
     "products": ("CumProd", [normal(3, 4), np.array(1)], {"exclusive": 1, "reverse": 1}, 26),

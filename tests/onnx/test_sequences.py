@@ -3,20 +3,12 @@
 import numpy as np
 import pytest
 
-from tests.onnx.cases import check_single_node
+from tests.onnx.cases import check_single_node, ints, normals
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-RNG = np.random.default_rng(0)
-
-
-def normal(*shape):
-    return RNG.standard_normal(shape, np.float32)
-
-
-def ints(*numbers):
-    return np.array(numbers, np.int64)
+normal = normals(0)
 
 
 def recurrent(op_type, gates, ways, more=(), **options):
