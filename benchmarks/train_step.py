@@ -62,7 +62,7 @@ def main():
     cleared = harness.clear_environment()
     held = isa.limit(args.isa) if args.isa else None
     machine = {"cpu": harness.cpu_model(), "cores": len(harness.cores()), "python": sys.version.split()[0]}
-    machine["isa"] = args.isa or isa.native()
+    machine["isa"] = args.instructions
     if not args.json:
         packages = {name: number for system in args.systems for name, number in harness.versions(system).items()}
         print(f"{machine['cpu']} ({machine['isa']}), {machine['cores']} cores, of which {args.threads} are used")
@@ -86,6 +86,7 @@ def arguments():
     args = parser.parse_args()
     if not 1 <= args.threads <= len(harness.cores()) or args.rounds < 1:
         parser.error(f"--threads should be from 1 to {len(harness.cores())}, --rounds at least 1")
+    args.instructions = args.isa or isa.native()
     args.work = chosen(parser, args.work, WORKS)
     args.systems = [name for name in chosen(parser, args.systems, SYSTEMS) if usable(name)]
     return args
@@ -138,7 +139,7 @@ def measure(work, args):
             stack.callback(worker.close)
         turns = harness.interleave(workers, args.rounds)
     references = [best_torch(turns, "seconds"), "onnxruntime"]
-    return [{**row(work, name, turns, references, args.isa), **workers[name].info} for name in turns]
+    return [{**row(work, name, turns, references, args.instructions), **workers[name].info} for name in turns]
 
 
 def memory_rows(work, args):
@@ -160,7 +161,7 @@ def memory_rows(work, args):
                 worker.measure()
             turns[name] = [{"bytes": worker.peak()}]
             worker.close()
-    return [row(work, name, turns, [best_torch(turns, "bytes")], args.isa) for name in turns]
+    return [row(work, name, turns, [best_torch(turns, "bytes")], args.instructions) for name in turns]
 
 
 def scaling_rows(args):
@@ -173,7 +174,7 @@ def scaling_rows(args):
             )
             stack.callback(worker.close)
         turns = harness.interleave(workers, args.rounds)
-    rows = {name: row("scaling", name, turns, ["minigraph on 1"], args.isa) for name in turns}
+    rows = {name: row("scaling", name, turns, ["minigraph on 1"], args.instructions) for name in turns}
     return [{**found, "threads": int(name.split()[-1])} for name, found in rows.items()]
 
 
@@ -190,7 +191,7 @@ def import_rows(args):
                 seconds = subprocess.run(command, env=env, capture_output=True, check=True).stdout
                 if i:
                     turns[name].append({"seconds": float(seconds)})
-    return [row("import", name, turns, ["numpy"], args.isa) for name in names]
+    return [row("import", name, turns, ["numpy"], args.instructions) for name in names]
 
 
 def best_torch(turns, unit):
@@ -199,7 +200,7 @@ def best_torch(turns, unit):
     return min(modes, key=lambda name: statistics.median(turn[unit] for turn in turns[name]), default=None)
 
 
-def row(work, system, turns, references, held):
+def row(work, system, turns, references, instructions):
     """The median over the turns, and its ratio to that of each reference that took part, which is taken turn by turn.
 
     A ratio is the reference's time or memory over the system's: larger is better. For `import` it is the inverse.
@@ -220,16 +221,16 @@ def row(work, system, turns, references, held):
         low, ratio, high = harness.quartiles(ratios)
         out["ratios"][reference] = {"ratio": ratio, "quartiles": [low, high]}
         if system.startswith("minigraph") and system != reference:
-            out["ratios"][reference] |= bar_and_aim(work, reference, held)
+            out["ratios"][reference] |= bar_and_aim(work, reference, instructions)
     package = system.split()[0]
     return out | {"versions": harness.versions(package) if package in SYSTEMS else {package: harness.version(package)}}
 
 
-def bar_and_aim(work, reference, held):
+def bar_and_aim(work, reference, instructions):
     kind = "torch" if reference.startswith("torch") else reference
     for (pattern, against), bars in BARS.items():
         if against == kind and fnmatch.fnmatch(work, pattern):
-            return dict(zip(("bar", "aim"), bars[(held or isa.native()) != "avx512"], strict=True))
+            return dict(zip(("bar", "aim"), bars[instructions != "avx512"], strict=True))
     return {}
 
 
