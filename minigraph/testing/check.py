@@ -390,6 +390,8 @@ class Check:
 
     def raise_for(self, reports: list[InputReport]) -> None:
         """Raise GradientMismatch, ValueError or KinkError unless all are right, in this order of urgency."""
+        if any(report.verdict != "right" for report in reports):
+            self._check_repeats(3)  # few random bits, as dropout of three numbers draws, come out equal now and then
         for report in reports:
             if report.verdict == "wrong":
                 fault = f"\n{self.find_fault()}" if self.order > 1 else ""
@@ -436,10 +438,14 @@ class Check:
 
     # ------------------------------------------------------------ the verdicts
 
-    def _check_repeats(self) -> None:
-        again = self.differences.call(*(x.copy() for x in self.xs))
-        off = np.abs(again - self.value)
-        if not off.size or off.max() <= 1e-9 * np.abs(self.value).max():
+    def _check_repeats(self, times: int = 1) -> None:
+        """Raise ValueError if f has another value when it is called again."""
+        for _ in range(times):
+            again = self.differences.call(*(x.copy() for x in self.xs))
+            off = np.abs(again - self.value)
+            if off.size and off.max() > 1e-9 * np.abs(self.value).max():
+                break
+        else:
             return
         i = int(off.argmax())
         if self.order == 1:

@@ -1,5 +1,7 @@
 """check_vjp on functions whose verdict is known."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -240,7 +242,7 @@ def test_a_wrong_rule_of_a_curved_function_is_no_kink():
         (TypeError, "should return a floating array, got bool", lambda x: x > 0, (X,)),
         (ValueError, r"argument 1 at w should be finite", lambda x, p: x, (X, {"w": np.array([np.nan])})),
         (ValueError, "gives a value that is not finite", mg.log, (-np.ones(2),)),
-        (ValueError, "seed its random numbers", lambda x: mg.dropout(x, 0.5), (X,)),
+        (ValueError, "seed its random numbers", lambda x: mg.dropout(x, 0.5), (np.ones(64),)),
         (ValueError, r"do not settle along argument 0 at \(0,\)", mg.sqrt, (np.zeros(1),)),
         (ValueError, r"do not settle along argument 0 at \(0,\)", lambda x: x % 1.0, (np.array([2.0]),)),
     ],
@@ -248,6 +250,12 @@ def test_a_wrong_rule_of_a_curved_function_is_no_kink():
 def test_what_cannot_be_checked_is_said(error, message, f, args):
     with pytest.raises(error, match=message):
         check_vjp(f, *args)
+
+
+def test_random_numbers_that_came_out_equal_at_first_are_found_later():
+    factors = itertools.chain([1.0, 1.0, 1.0], itertools.count(2.0))
+    with pytest.raises(ValueError, match="seed its random numbers"):
+        check_vjp(lambda x: x * next(factors), X)
 
 
 def test_order_is_at_least_one():
