@@ -182,7 +182,7 @@ def compare(*runs: str | os.PathLike[str], picture: str | os.PathLike[str] = "co
     rows = [["", *names]]
     rows.append(["run", *("finished" if summary else "unfinished" for summary in summaries)])
     epochs = [config.get("epochs", "?") for config in configs]
-    rows.append(["epochs", *(f"{len(h)} of {_text(n)}" for h, n in zip(histories, epochs, strict=True))])
+    rows.append(["epochs", *map(_progress, histories, epochs)])
     for name, format in (("train_loss", "{:.3f}"), ("val_loss", "{:.3f}"), ("val_accuracy", "{:.2%}")):
         last = [history[-1] if history else {} for history in histories]
         rows += _row(f"last {name.replace('_', ' ')}".replace("val ", "validation "), last, name, format)
@@ -202,6 +202,13 @@ def compare(*runs: str | os.PathLike[str], picture: str | os.PathLike[str] = "co
         plots.compare(Path(picture), dict(zip(labels, histories, strict=True)), title=title, notice=" ".join(notices))
         print(f"curves in {os.fspath(picture)}")
     return table
+
+
+def _progress(history: Sequence[Any], epochs: Any) -> str:
+    """How far a run came: "2 of 16". The last epoch may be a part of one: "0.3 of 0.3"."""
+    if not _is_number(epochs):
+        return f"{len(history)} of {_text(epochs)}"
+    return f"{min(len(history), epochs):g} of {epochs:g}"
 
 
 def _row(title: str, parts: Sequence[Mapping[str, Any]], name: str, format: str) -> list[list[str]]:

@@ -129,13 +129,13 @@ def test_export_keeps_classes_and_normalisation(tmp_path, capsys):
 # ---------------------------------------------------------------- compare
 
 
-def make_run(directory, epochs, *, summary=None, **config):
+def make_run(directory, rows, *, epochs=3, summary=None, **config):
     directory.mkdir(parents=True)
-    (directory / "config.json").write_text(json.dumps({"model": "cnn", "epochs": 3, "lr": 0.1, **config}))
+    (directory / "config.json").write_text(json.dumps({"model": "cnn", "epochs": epochs, "lr": 0.1, **config}))
     numbers = {"val_accuracy": 0.5, "lr": 0.1}
-    rows = [{"dataset": "x", "epoch": i, "train_loss": 1 / i, **numbers} for i in range(1, epochs + 1)]
-    if rows:
-        (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = [json.dumps({"dataset": "x", "epoch": i, "train_loss": 1 / i, **numbers}) for i in range(1, rows + 1)]
+    if lines:
+        (directory / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     if summary is not None:
         (directory / "summary.json").write_text(json.dumps(summary))
     return directory
@@ -147,22 +147,24 @@ def test_compare(tmp_path, capsys, drawn):
         make_run(tmp_path / "first", 3, summary=done),
         make_run(tmp_path / "killed", 2, lr=0.2, keep="best"),
         make_run(tmp_path / "early", 0, notice="SYNTHETIC"),
+        make_run(tmp_path / "short", 1, epochs=0.3),
     ]
     table = use.compare(*runs, picture=tmp_path / "c.png")
     assert capsys.readouterr().out == f"{table}\ncurves in {tmp_path / 'c.png'}\n"
     assert table == """\
-                          first     killed      early
-run                       finished  unfinished  unfinished
-epochs                    3 of 3    2 of 3      0 of 3
-last train loss           0.333     0.500       -
-last validation accuracy  50.00%    50.00%      -
-test accuracy             75.00%    -           -
-with TTA                  76.50%    -           -
-seconds of training       81        -           -
-examples a second         1234      -           -
-lr                        0.1       0.2         0.1
+                          first     killed      early       short
+run                       finished  unfinished  unfinished  unfinished
+epochs                    3 of 3    2 of 3      0 of 3      0.3 of 0.3
+last train loss           0.333     0.500       -           1.000
+last validation accuracy  50.00%    50.00%      -           50.00%
+test accuracy             75.00%    -           -           -
+with TTA                  76.50%    -           -           -
+seconds of training       81        -           -           -
+examples a second         1234      -           -           -
+epochs                    3         3           3           0.3
+lr                        0.1       0.2         0.1         0.1
 keep                                best"""
-    assert drawn == {tmp_path / "c.png": "3 runs"}
+    assert drawn == {tmp_path / "c.png": "4 runs"}
 
 
 def test_compare_runs_without_an_epoch(tmp_path, capsys, drawn):
