@@ -9,6 +9,9 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from . import tree
 from .context import Context
 from .modes import WATCH, flags
 
@@ -43,7 +46,7 @@ class Watcher(Protocol):
         """The rule has run, and its gradients are added to those of the node's inputs. Or it has failed."""
 
     def derives(self, array: Any, source: Any, how: str) -> None:
-        """A function has made the constant `array` of its argument `source`."""
+        """A function has made the constant `array` of its argument `source`; `how` is "" for a copy."""
 
 
 def watching(watcher: Watcher) -> Context:
@@ -116,7 +119,14 @@ def watched(op: Primitive[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -
         finally:
             flags.set(before)
 
-    return watcher.operation(op, run)
+    y = watcher.operation(op, run)
+    kept = getattr(getattr(y, "node", None), "args", None) or ()
+    for copied, given in zip(kept, args, strict=False):
+        if copied is not given and isinstance(given, (np.ndarray, tuple)):  # an index or a condition
+            for copy, source in zip(tree.leaves((copied,)), tree.leaves((given,)), strict=True):
+                if copy is not source:
+                    watcher.derives(copy, source, "")
+    return y
 
 
 def derived(array: Any, source: Any, how: str) -> Any:

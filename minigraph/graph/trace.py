@@ -218,6 +218,12 @@ class Tracer:
     def derives(self, array: Any, source: Any, how: str) -> None:
         self.derived[id(array)] = array, source, how
 
+    def original(self, array: Any) -> Any:
+        """The array of which a node keeps `array` as a copy."""
+        while not (found := self.derived.get(id(array), (array, array, "itself")))[2]:
+            array = found[1]
+        return array
+
 
 class _Numbered:
     """Names of things: `name`, and `name 2` for the second thing of that name."""
@@ -315,7 +321,7 @@ class Builder:
                     "or call backward(retain_graph=True)"
                 )
         self.nodes = [node for node in self.nodes if node.op is not identity]
-        self.arguments = {node: arguments(node) for node in self.nodes if node.op is not None}
+        self.arguments = {node: self._arguments(node) for node in self.nodes if node.op is not None}
         self._add_nodes()
         self._add_outputs(outputs)
         self._count_saved()
@@ -326,6 +332,14 @@ class Builder:
         self.ids[key] = vertex.index
         self.graph.vertices.append(vertex)
         return vertex
+
+    def _arguments(self, node: Node) -> tuple[list[tuple[str, Any]], str]:
+        """What `arguments` gives, with the function's own arrays in the place of copies, those within an index too."""
+        sources, details = arguments(node)
+        within = [leaf for argument in node.args if type(argument) is tuple for leaf in tree.leaves(argument)]
+        inputs = [array for array in map(self.tracer.original, within) if id(array) in self.titles]
+        sources = [(role, self.tracer.original(source)) for role, source in sources]
+        return sources + [("index", array) for array in inputs], details
 
     def _add_nodes(self) -> None:
         entrances = {_key(leaf) for keys, leaf in self.traced if len(keys) == 1}

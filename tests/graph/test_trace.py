@@ -1,7 +1,7 @@
 """`trace`: a function as a plain data structure."""
 
-
 import numpy as np
+import pytest
 
 import minigraph as mg
 from minigraph.graph.trace import trace
@@ -56,6 +56,26 @@ def test_a_vertex_has_its_value_or_the_call_that_made_it():
     assert item.args == (*item.inputs, slice(1, None))
     pooled = trace(lambda x: mg.max_pool(x, 2), np.ones((1, 2, 2, 1))).operations[0]
     assert pooled.kwargs.keys() == {"window", "stride", "padding", "indexed"}  # not where the maxima are
+
+
+@pytest.mark.parametrize(
+    ("pick", "places"),
+    [
+        (lambda table, i: table[i], np.array([1, 1, 0])),
+        (lambda table, i: table[:, i], np.array([1, 0])),
+        (lambda table, i: mg.take(table, i, axis=0), np.array([[1], [0]])),
+        (lambda table, i: mg.take_along_axis(table, i, axis=1), np.array([[1], [0]])),
+        (lambda table, i: mg.where(i, table, 0.0), np.array([True, False])),
+    ],
+    ids=["index", "in a tuple", "take", "take_along_axis", "condition"],
+)
+def test_an_input_that_picks_entries_is_a_vertex_in_both_passes(pick, places):
+    """A node keeps a copy of an index, since its caller may change the array. The copy is drawn as the input."""
+    graph = trace(mg.grad(lambda table, i: mg.sum(pick(table, i) ** 2)), np.ones((2, 2)), places)
+    (vertex,) = [v for v in graph.vertices if v.title == "i"]
+    assert vertex.kind == "input" and vertex.value is places
+    users = {v.title for v in graph.operations if vertex.index in {e.source for e in v.inputs if not e.gradient}}
+    assert users in ({"getitem", "scatter"}, {"where"})
 
 
 def test_an_array_that_several_operations_keep_counts_once():
