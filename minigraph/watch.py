@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .primitive import Primitive
     from .tape import Node
 
+COPY = "copy"
+
 _watcher: ContextVar[Watcher | None] = ContextVar("minigraph_watcher", default=None)
 _scopes: ContextVar[tuple[Entry, ...]] = ContextVar("minigraph_scopes", default=())
 
@@ -46,7 +48,7 @@ class Watcher(Protocol):
         """The rule has run, and its gradients are added to those of the node's inputs. Or it has failed."""
 
     def derives(self, array: Any, source: Any, how: str) -> None:
-        """A function has made the constant `array` of its argument `source`; `how` is "" for a copy."""
+        """A function has made the constant `array` of its argument `source`. If `how` is COPY, it is a copy."""
 
 
 def watching(watcher: Watcher) -> Context:
@@ -124,8 +126,8 @@ def watched(op: Primitive[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -
     for copied, given in zip(kept, args, strict=False):
         if copied is not given and isinstance(given, (np.ndarray, tuple)):  # an index or a condition
             for copy, source in zip(tree.leaves((copied,)), tree.leaves((given,)), strict=True):
-                if copy is not source:
-                    watcher.derives(copy, source, "")
+                if isinstance(copy, np.ndarray) and copy is not source:
+                    watcher.derives(copy, source, COPY)
     return y
 
 

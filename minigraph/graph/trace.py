@@ -220,9 +220,8 @@ class Tracer:
 
     def original(self, array: Any) -> Any:
         """The array of which a node keeps `array` as a copy."""
-        while not (found := self.derived.get(id(array), (array, array, "itself")))[2]:
-            array = found[1]
-        return array
+        _, source, how = self.derived.get(id(array), (None, None, ""))
+        return self.original(source) if how == watch.COPY else array
 
 
 class _Numbered:
@@ -337,7 +336,8 @@ class Builder:
         """What `arguments` gives, with the function's own arrays in the place of copies, those within an index too."""
         sources, details = arguments(node)
         within = [leaf for argument in node.args if type(argument) is tuple for leaf in tree.leaves(argument)]
-        inputs = [array for array in map(self.tracer.original, within) if id(array) in self.titles]
+        arrays = [self.tracer.original(leaf) for leaf in within if isinstance(leaf, np.ndarray)]
+        inputs = [array for array in arrays if id(array) in self.titles]
         sources = [(role, self.tracer.original(source)) for role, source in sources]
         return sources + [("index", array) for array in inputs], details
 
