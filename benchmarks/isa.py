@@ -20,10 +20,11 @@ SETTINGS = {
 LOOK = """
 import json, os, sys
 import numpy
-from numpy._core._multiarray_umath import __cpu_features__
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 from threadpoolctl import threadpool_info
 numpy.ones((2, 2)) @ numpy.ones((2, 2))
-found = {"NumPy": [name for name, there in __cpu_features__.items() if there]}
+# The features also list what the processor has and no kernel of NumPy's asks for. What it chooses kernels by counts.
+found = {"NumPy": [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]}
 found["OpenBLAS"] = [b.get("architecture") or "" for b in threadpool_info() if b["internal_api"] == "openblas"]
 try:
     import torch
