@@ -23,7 +23,7 @@ import numpy
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 from threadpoolctl import threadpool_info
 numpy.ones((2, 2)) @ numpy.ones((2, 2))
-# The features also list what the processor has and no kernel of NumPy's asks for. What it chooses kernels by counts.
+# __cpu_features__ names all that the processor can do. NumPy chooses its kernels by those in __cpu_dispatch__ alone.
 found = {"NumPy": [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]}
 found["OpenBLAS"] = [b.get("architecture") or "" for b in threadpool_info() if b["internal_api"] == "openblas"]
 try:

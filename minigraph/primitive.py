@@ -100,9 +100,9 @@ class Primitive(Generic[P]):
         self.records_saved = False
         self.narrows = True
         self.writes = False
-        self._static = tuple(i for i, name in enumerate(self.parameters) if name in _STATIC)
+        self.static = tuple(i for i, name in enumerate(self.parameters) if name in _STATIC)
         self._frees_inputs = False  # neither the rule nor a composite reads all of the arguments
-        self._settles = bool(self._static)  # the arguments that the node keeps are not quite those of the call
+        self._settles = bool(self.static)  # the arguments that the node keeps are not quite those of the call
         self._takes_saved = True  # or has no rule yet
 
     # ------------------------------------------------------------ definition
@@ -133,14 +133,14 @@ class Primitive(Generic[P]):
         self.unread = tuple(i for i, name in enumerate(asked.positional[2:]) if name.startswith("_"))
         self.unread_rest = asked.rest.startswith("_")
         self._frees_inputs = bool(self.unread or self.unread_rest) and self.composite is None
-        self._settles = bool(self._static) or self._frees_inputs
+        self._settles = bool(self.static) or self._frees_inputs
         return rule
 
     def define_composite(self, f: F) -> F:
         """Decorator: register the same function made of other operations, for derivatives of higher order."""
         self.composite = f
         self._frees_inputs = False
-        self._settles = bool(self._static)
+        self._settles = bool(self.static)
         return f
 
     def count_flops(self, f: F) -> F:
@@ -280,8 +280,8 @@ class Primitive(Generic[P]):
 
     def _settle(self, values: list[Any], parents: list[Node | None]) -> None:
         """Put nodes in the place of the arrays that the rule does not read, and copies in that of static arguments."""
-        if self._static:
-            for i in self._static:
+        if self.static:
+            for i in self.static:
                 if i < len(values) and parents[i] is None:
                     values[i] = _own(values[i])
             if not self._frees_inputs:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .primitive import Primitive
     from .tape import Node
 
-COPY = "copy"
+COPY = "copy"  # see `Watcher.derives`
 
 _watcher: ContextVar[Watcher | None] = ContextVar("minigraph_watcher", default=None)
 _scopes: ContextVar[tuple[Entry, ...]] = ContextVar("minigraph_scopes", default=())
@@ -48,7 +48,10 @@ class Watcher(Protocol):
         """The rule has run, and its gradients are added to those of the node's inputs. Or it has failed."""
 
     def derives(self, array: Any, source: Any, how: str) -> None:
-        """A function has made the constant `array` of its argument `source`. If `how` is COPY, it is a copy."""
+        """A function has made the constant `array` of its argument `source`, as the words `how` say.
+
+        If `how` is COPY, then an operation keeps `array` as its copy of `source`.
+        """
 
 
 def watching(watcher: Watcher) -> Context:
@@ -123,11 +126,10 @@ def watched(op: Primitive[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
     y = watcher.operation(op, run)
     kept = getattr(getattr(y, "node", None), "args", None) or ()
-    for copied, given in zip(kept, args, strict=False):
-        if copied is not given and isinstance(given, (np.ndarray, tuple)):  # an index or a condition
-            for copy, source in zip(tree.leaves((copied,)), tree.leaves((given,)), strict=True):
-                if isinstance(copy, np.ndarray) and copy is not source:
-                    watcher.derives(copy, source, COPY)
+    for i in op.static:  # the node keeps copies of these arguments, an index for example
+        for copy, source in zip(tree.leaves(kept[i : i + 1]), tree.leaves(args[i : i + 1]), strict=False):
+            if isinstance(copy, np.ndarray) and isinstance(source, np.ndarray):
+                watcher.derives(copy, source, COPY)
     return y
 
 

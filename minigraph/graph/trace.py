@@ -219,7 +219,7 @@ class Tracer:
         self.derived[id(array)] = array, source, how
 
     def original(self, array: Any) -> Any:
-        """The array of which a node keeps `array` as a copy."""
+        """The array of which `array` is a node's copy; `array` itself if it is none."""
         _, source, how = self.derived.get(id(array), (None, None, ""))
         return self.original(source) if how == watch.COPY else array
 
@@ -333,7 +333,10 @@ class Builder:
         return vertex
 
     def _arguments(self, node: Node) -> tuple[list[tuple[str, Any]], str]:
-        """What `arguments` gives, with the function's own arrays in the place of copies, those within an index too."""
+        """What `arguments` gives, but with the caller's arrays in the place of a node's copies of them.
+
+        An input that lies within an index, as in `x[:, i]`, is among them too.
+        """
         sources, details = arguments(node)
         within = [leaf for argument in node.args if type(argument) is tuple for leaf in tree.leaves(argument)]
         arrays = [self.tracer.original(leaf) for leaf in within if isinstance(leaf, np.ndarray)]
