@@ -70,6 +70,7 @@ class Primitive(Generic[P]):
         parameters: the names of the forward's positional parameters.
         keeps_y: the rule reads the output. unread: the positions of the arguments whose arrays the rule does not read.
         unread_rest: the rule does not read those of *args.
+        static: the positions of the arguments that say where and how, of which a node keeps copies.
         asks: which of `needed`, `saved` and `out` the rule takes.
         records_saved: the rule itself records where `saved` comes from, so that no composite is needed.
         why: None, or a function of the arguments that says in words why they do not fit, or None if it does not know.
