@@ -239,52 +239,52 @@ class Tensor:
     # ------------------------------------------------------------ operators
 
     def __add__(self, other: Any) -> Tensor:
-        return ops.add._apply(self, other)
+        return ops.add._binary(self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return ops.add._apply(other, self)
+        return ops.add._binary(other, self)
 
     def __sub__(self, other: Any) -> Tensor:
-        return ops.subtract._apply(self, other)
+        return ops.subtract._binary(self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return ops.subtract._apply(other, self)
+        return ops.subtract._binary(other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return ops.multiply._apply(self, other)
+        return ops.multiply._binary(self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return ops.multiply._apply(other, self)
+        return ops.multiply._binary(other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return ops.divide._apply(self, other)
+        return ops.divide._binary(self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.divide._apply(other, self)
+        return ops.divide._binary(other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return ops.power._apply(self, other)
+        return ops.power._binary(self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return ops.power._apply(other, self)
+        return ops.power._binary(other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul._apply(self, other)
+        return ops.matmul._binary(self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul._apply(other, self)
+        return ops.matmul._binary(other, self)
 
     def __mod__(self, other: Any) -> Tensor:
-        return ops.remainder._apply(self, other)
+        return ops.remainder._binary(self, other)
 
     def __rmod__(self, other: Any) -> Tensor:
-        return ops.remainder._apply(other, self)
+        return ops.remainder._binary(other, self)
 
     def __floordiv__(self, other: Any) -> Tensor:
-        return ops.floor_divide._apply(self, other)
+        return ops.floor_divide._binary(self, other)
 
     def __rfloordiv__(self, other: Any) -> Tensor:
-        return ops.floor_divide._apply(other, self)
+        return ops.floor_divide._binary(other, self)
 
     def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
         return ops.divmod(self, other)
