@@ -114,6 +114,84 @@ class Plain(Minigraph):
         return self.mg.value_and_grad(loss_fn, has_aux=has_aux)
 
 
+class ByHand:
+    """A work in calls of NumPy and of our kernels alone, in arrays that are there: as if the graph cost nothing."""
+
+    float64 = True
+
+    def __init__(self, threads, microbatch=None):
+        from minigraph.parallel import Threads
+
+        self.threads, self.part = Threads(threads), microbatch or 64
+
+    def train(self, model, params, state, x, y):
+        """A step of models/mlp.py: two products forward, three backward, and SGD in one pass over all parameters."""
+        from minigraph import tree
+
+        assert model == "mlp"
+        n, dtype = len(x), x.dtype
+        x, rows, ones = x.reshape(n, -1), np.arange(n), np.ones(n, dtype)
+        flat, p = tree.flatten(params)
+        gradient, velocity, scratch = np.zeros_like(flat), np.zeros_like(flat), np.empty_like(flat)
+        g = tree.unravel(params, gradient)
+        h, d = np.empty((2, n, len(p["hidden.b"])), dtype)
+
+        def gradients():
+            np.matmul(x, p["hidden.w"], out=h)
+            np.add(h, p["hidden.b"], out=h)
+            np.maximum(h, 0, out=h)
+            z = h @ p["head.w"]
+            z += p["head.b"]
+            z -= z.max(1, keepdims=True)
+            e = np.exp(z)
+            total = e.sum(1, keepdims=True)
+            loss = (np.log(total[:, 0]) - z[rows, y]).mean()
+            e /= total
+            e[rows, y] -= 1
+            e *= 1 / n
+            np.matmul(h.T, e, out=g["head.w"])
+            np.matmul(ones, e, out=g["head.b"])
+            np.matmul(e, p["head.w"].T, out=d)
+            np.multiply(d, h > 0, out=d)
+            np.matmul(x.T, d, out=g["hidden.w"])
+            np.matmul(ones, d, out=g["hidden.b"])
+            return loss
+
+        def run():
+            loss = gradients()
+            np.multiply(velocity, MOMENTUM, out=velocity)
+            np.multiply(gradient, LR, out=scratch)
+            np.subtract(velocity, scratch, out=velocity)
+            np.add(flat, velocity, out=flat)
+            return float(loss)
+
+        return run, lambda microbatch: {"loss": gradients(), **g}
+
+    def infer(self, model, params, state, x):
+        """models/cnn.py, with relu and bias after the pool, where they are a quarter of the work."""
+        from minigraph.kernels import conv, pool
+
+        assert model == "cnn"
+        same, none = ((1, 1), (1, 1)), ((0, 0), (0, 0))
+        logits = np.empty((len(x), len(params["head.b"])), x.dtype)
+
+        def part(i):
+            at = slice(i * self.part, (i + 1) * self.part)
+            h = x[at]
+            for name in ("conv1", "conv2"):
+                h = conv.conv2d(h, params[f"{name}.w"], padding=same)
+                h, _ = pool.max_pool(h, (2, 2), (2, 2), none)
+                np.add(h, params[f"{name}.b"], out=h)
+                np.clip(h, 0, np.inf, out=h)
+            np.matmul(h.reshape(len(h), -1), params["head.w"], out=logits[at])
+
+        def run():
+            self.threads.run(part, -(-len(x) // self.part))
+            return np.add(logits, params["head.b"], out=logits)
+
+        return run, lambda: {"logits": run()}
+
+
 class Torch:
     """PyTorch in one of its modes; the subclasses say which."""
 

@@ -7,7 +7,8 @@ numbers both times: `Draws` notes the state of each generator before, and sets i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -16,7 +17,10 @@ import numpy as np
 
 from .context import Context, setting
 
-_generator: ContextVar[np.random.Generator | None] = ContextVar("minigraph_generator", default=None)
+# A generator, or a function that makes it at the first call and gives the same one later.
+_generator: ContextVar[np.random.Generator | Callable[[], np.random.Generator] | None] = ContextVar(
+    "minigraph_generator", default=None
+)
 _draws: ContextVar[Draws | None] = ContextVar("minigraph_draws", default=None)
 _default: np.random.Generator | None = None
 
@@ -40,6 +44,12 @@ def use(generator: np.random.Generator) -> Context:
     return setting(_generator, lambda _: generator)
 
 
+def use_made(make: Callable[[], np.random.Generator]) -> Context:
+    """`use(make())`, where the generator is not made before something draws from it."""
+    made = functools.cache(make)
+    return setting(_generator, lambda _: made)
+
+
 def drawing_from(generator: np.random.Generator | None) -> np.random.Generator:
     """The generator to draw from now: the given one, that of the context, or that of the process.
 
@@ -50,7 +60,8 @@ def drawing_from(generator: np.random.Generator | None) -> np.random.Generator:
     if generator is not None:
         _check(generator)
     if generator is None:
-        generator = _generator.get()
+        chosen = _generator.get()
+        generator = chosen() if callable(chosen) else chosen
     if generator is None:
         if _default is None:
             _default = np.random.default_rng()

@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
     "roofline.py --json",
     "adbench.py --work lstm --systems minigraph --rounds 1",
     "train_step.py --work tape --systems minigraph --rounds 1 --isa avx2",
-    "train_step.py --work infer-W1 mlp scalar --systems minigraph minigraph-plain onnxruntime --rounds 1 --json",
+    "train_step.py --work infer-W1 mlp scalar --systems minigraph minigraph-plain numpy onnxruntime --rounds 1 --json",
 ])  # fmt: skip
 def test_a_benchmark_runs(command):
     script, *options = command.split()

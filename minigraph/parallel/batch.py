@@ -55,8 +55,8 @@ def value_and_grad(
         a function of `(params, *batch)`, where batch is trees of arrays that all have the same length N along their
         first axis. They may be given by name, as in `step(params, x=x, y=y)`, and are split all the same; what should
         not be split goes into loss_fn by `functools.partial`. The function returns `(loss, gradients)`, or
-        `((loss, aux), gradients)` with `has_aux`. The gradients are a tree like params. If params have one dtype, the
-        gradients are views of one flat array, which an optimizer reads in one pass.
+        `((loss, aux), gradients)` with `has_aux`. The gradients are a tree like params. If params have one dtype and
+        there are several parts, the gradients are views of one flat array, which an optimizer reads in one pass.
 
     The results of the parts become one as follows. Losses and floating aux (running statistics of batch normalisation,
     an accuracy) are averaged, weighted by the number of examples; other aux (counts) are summed. An aux that every part
@@ -116,11 +116,12 @@ def value_and_grad(
         def part(i: int, ready: Callable[[int, Any], None] | None) -> Partial:
             f, share = loss_of(i)
             with use_generator(i):
-                loss, pullback, *aux = pulled_back(f, (params,), has_aux=has_aux, own=False)
+                loss, pullback, *aux = pulled_back(f, (params,), has_aux=has_aux, own=parts == 1)
                 one_number("loss_fn", loss)
                 # These are the gradients of share * loss, so that those of the parts need only be added.
                 (grads,) = pullback(np.asarray(share, loss.dtype), retain_graph=False, ready=ready)
-            return Partial.of_part(i, share, loss, aux[0] if aux else None, grads)
+            # To the gradients of an even part, the left one of its pair, those of the other are added.
+            return Partial.of_part(share, loss, aux[0] if aux else None, grads, copied=parts > 1 and i % 2 == 0)
 
         loss, aux, grads = executor.reduce(GradientTask(part, params), parts, combine).finish()
         return ((loss, aux) if has_aux else loss), grads
@@ -181,9 +182,12 @@ def _checked(name: str, executor: Executor | None, microbatch: int | None) -> Ex
 
 
 def _generators() -> Callable[[int], AbstractContextManager[None]]:
-    """A function from the number of a part to a context in which random operations draw from a generator of its own."""
+    """A function from the number of a part to a context in which random operations draw from a generator of its own.
+
+    The generator is made by the first of them, since most losses draw nothing, and it takes 15 us.
+    """
     seed = int(random.drawing_from(None).integers(1 << 63))
-    return lambda i: random.use(np.random.default_rng([seed, i]))
+    return lambda i: random.use_made(lambda: np.random.default_rng([seed, i]))
 
 
 def _parts(

@@ -33,14 +33,13 @@ class Partial:
     several: bool = False
 
     @classmethod
-    def of_part(cls, i: int, share: float, loss: Any, aux: Tree, grads: Tree) -> Partial:
-        """The result of part i; `grads` are the gradients of share * loss.
+    def of_part(cls, share: float, loss: Any, aux: Tree, grads: Tree, *, copied: bool) -> Partial:
+        """The result of one part; `grads` are the gradients of share * loss, or a copy of them where others are added.
 
-        The gradients may share memory with one another and with the arrays that the loss was computed from. Those of an
-        even part are therefore copied: it is the left one of its pair, to which the other is added. This also frees the
-        memory of the originals for the next part, however long the copy waits for its neighbour.
+        The gradients may share memory with one another and with the arrays that the loss was computed from. A copy has
+        its own, and frees that of the originals for the next part, however long it waits for its neighbour.
         """
-        return cls(share, Unchanged(loss), tree.map(Unchanged, aux), _copy(grads) if i % 2 == 0 else grads)
+        return cls(share, Unchanged(loss), tree.map(Unchanged, aux), _copy(grads) if copied else grads)
 
     def finish(self) -> tuple[Any, Tree, Tree]:
         """The loss, aux and gradients of the whole batch, once all parts are combined."""

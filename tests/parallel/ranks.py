@@ -40,7 +40,7 @@ def same_bits():
             params["none"] = None
             want, got = step(Threads(1), params, x, y), step(executor, params, x, y)
             assert bits(got) == bits(want), (bucket, n)
-            assert tree.flat_view(got[1]) is not None
+            assert SIZE == n == 1 or tree.flat_view(got[1]) is not None  # one part has its gradients as they come
 
 
 def dtypes():

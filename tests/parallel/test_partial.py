@@ -14,7 +14,8 @@ from .problem import assert_close, bits, loss_fn, problem
 
 def test_gradients_lie_in_one_flat_array():
     params, x, y = problem()
-    for microbatch in (3, 10):
+    assert len(x) > 5
+    for microbatch in (3, 5):
         _, grads = parallel.value_and_grad(loss_fn, microbatch=microbatch)(params, x, y)
         assert tree.flat_view(grads).size == sum(a.size for a in tree.leaves(params))
 
@@ -30,9 +31,10 @@ def test_gradients_of_mixed_dtypes():
     assert grads["b"].dtype == np.float32
 
 
-def test_gradients_belong_to_the_caller():
+@pytest.mark.parametrize("microbatch", [1, 2])
+def test_gradients_belong_to_the_caller(microbatch):
     w = np.ones(4)
-    value_and_grad = parallel.value_and_grad(lambda w, x: (w * x).mean(), microbatch=1)
+    value_and_grad = parallel.value_and_grad(lambda w, x: (w * x).mean(), microbatch=microbatch)
     x = np.arange(8.0).reshape(2, 4)
     _, first = value_and_grad(w, x)
     kept = first.copy()
@@ -75,7 +77,7 @@ def test_results_are_arrays_of_one_dtype_for_any_number_of_parts(microbatch):
 
 
 def part(share=0.5, loss=1.0, aux=None, grads=None, i=0):
-    return Partial.of_part(i, share, np.float64(loss), aux, grads)
+    return Partial.of_part(share, np.float64(loss), aux, grads, copied=i % 2 == 0)
 
 
 def test_combining_writes_to_no_array_of_a_part():
@@ -96,7 +98,7 @@ def test_gradients_are_copied_once_a_pair():
 
 
 @pytest.mark.parametrize("size", [3, 100_000])
-def test_the_gradients_of_one_part_are_a_flat_copy(size):
+def test_copied_gradients_are_flat_where_they_have_one_dtype(size):
     shared = np.ones(size)
     _, _, grads = part(1.0, grads=[shared, shared]).finish()
     assert tree.flat_view(grads).size == 2 * size and not np.shares_memory(grads[0], shared)
