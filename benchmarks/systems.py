@@ -115,47 +115,27 @@ class Plain(Minigraph):
 
 
 class ByHand:
-    """A work in calls of NumPy and of our kernels alone, in arrays that are there: as if the graph cost nothing."""
+    """A work in calls of NumPy and of our kernels alone, in arrays that are there: as if the graph cost nothing.
+
+    In the cnn, relu and bias come after the pool, where they are a quarter of the work.
+    """
 
     float64 = True
+    SAME, NONE = ((1, 1), (1, 1)), ((0, 0), (0, 0))  # paddings
 
     def __init__(self, threads, microbatch=None):
+        from minigraph import tree
+        from minigraph.kernels import conv, norm, pool, special
         from minigraph.parallel import Threads
 
+        self.tree, self.conv, self.pool, self.gate, self.sums = tree, conv, pool, special.gate, norm.column_sums
         self.threads, self.part = Threads(threads), microbatch or 64
 
     def train(self, model, params, state, x, y):
-        """A step of models/mlp.py: two products forward, three backward, and SGD in one pass over all parameters."""
-        from minigraph import tree
-
-        assert model == "mlp"
-        n, dtype = len(x), x.dtype
-        x, rows, ones = x.reshape(n, -1), np.arange(n), np.ones(n, dtype)
-        flat, p = tree.flatten(params)
+        flat, p = self.tree.flatten(params)
         gradient, velocity, scratch = np.zeros_like(flat), np.zeros_like(flat), np.empty_like(flat)
-        g = tree.unravel(params, gradient)
-        h, d = np.empty((2, n, len(p["hidden.b"])), dtype)
-
-        def gradients():
-            np.matmul(x, p["hidden.w"], out=h)
-            np.add(h, p["hidden.b"], out=h)
-            np.maximum(h, 0, out=h)
-            z = h @ p["head.w"]
-            z += p["head.b"]
-            z -= z.max(1, keepdims=True)
-            e = np.exp(z)
-            total = e.sum(1, keepdims=True)
-            loss = (np.log(total[:, 0]) - z[rows, y]).mean()
-            e /= total
-            e[rows, y] -= 1
-            e *= 1 / n
-            np.matmul(h.T, e, out=g["head.w"])
-            np.matmul(ones, e, out=g["head.b"])
-            np.matmul(e, p["head.w"].T, out=d)
-            np.multiply(d, h > 0, out=d)
-            np.matmul(x.T, d, out=g["hidden.w"])
-            np.matmul(ones, d, out=g["hidden.b"])
-            return loss
+        g = self.tree.unravel(params, gradient)
+        gradients = getattr(self, model)(p, g, x, y)
 
         def run():
             loss = gradients()
@@ -167,22 +147,81 @@ class ByHand:
 
         return run, lambda microbatch: {"loss": gradients(), **g}
 
-    def infer(self, model, params, state, x):
-        """models/cnn.py, with relu and bias after the pool, where they are a quarter of the work."""
-        from minigraph.kernels import conv, pool
+    def mlp(self, p, g, x, y):
+        x, ones = x.reshape(len(x), -1), np.ones(len(x), x.dtype)
+        h, d = np.empty((2, len(x), len(p["hidden.b"])), x.dtype)
 
-        assert model == "cnn"
-        same, none = ((1, 1), (1, 1)), ((0, 0), (0, 0))
+        def gradients():
+            np.matmul(x, p["hidden.w"], out=h)
+            np.add(h, p["hidden.b"], out=h)
+            np.maximum(h, 0, out=h)
+            loss, e = self.cross_entropy(h @ p["head.w"] + p["head.b"], y, len(y))
+            np.matmul(h.T, e, out=g["head.w"])
+            np.matmul(ones, e, out=g["head.b"])
+            np.matmul(e, p["head.w"].T, out=d)
+            np.multiply(d, h > 0, out=d)
+            np.matmul(x.T, d, out=g["hidden.w"])
+            np.matmul(ones, d, out=g["hidden.b"])
+            return loss
+
+        return gradients
+
+    def cnn(self, p, g, x, y):
+        def part(i):
+            at = slice(i * self.part, (i + 1) * self.part)
+            found, (h, kept) = {}, self.features(p, x[at], indexed=True)
+            rows = h.reshape(len(h), -1)
+            loss, e = self.cross_entropy(rows @ p["head.w"] + p["head.b"], y[at], len(y))
+            found["head.w"], found["head.b"] = rows.T @ e, self.sums(e)
+            d = (e @ p["head.w"].T).reshape(h.shape)
+            for name, image in (("conv2", False), ("conv1", True)):
+                source, y_shape, pooled, index = kept.pop()
+                d = self.gate(d, pooled > 0, d)
+                found[f"{name}.b"] = self.sums(d)
+                d = self.pool.max_pool_scatter(d, index, y_shape[1:3], (2, 2), (2, 2), self.NONE)
+                w, size = None if image else p[f"{name}.w"], source.shape[1:3]
+                d, found[f"{name}.w"], _ = self.conv.conv2d_grads(d, source, w, size, (3, 3), padding=self.SAME)
+            return loss, found
+
+        def gradients():
+            parts = self.threads.run(part, -(-len(x) // self.part))
+            for name, total in g.items():
+                total[...] = sum(found[name] for _, found in parts)
+            return sum(loss for loss, _ in parts)
+
+        return gradients
+
+    def features(self, p, h, indexed):
+        """The maps after both convolutions, and for each what its gradient needs."""
+        kept = []
+        for name in ("conv1", "conv2"):
+            y = self.conv.conv2d(h, p[f"{name}.w"], padding=self.SAME)
+            pooled, index = self.pool.max_pool(y, (2, 2), (2, 2), self.NONE, indexed)
+            np.add(pooled, p[f"{name}.b"], out=pooled)
+            np.clip(pooled, 0, np.inf, out=pooled)
+            kept.append((h, y.shape, pooled, index))
+            h = pooled
+        return h, kept
+
+    def cross_entropy(self, z, y, n):
+        """The sum of the losses of logits z over n, and the gradient of it, in place of z."""
+        rows = np.arange(len(y))
+        z -= z.max(1, keepdims=True)
+        picked = z[rows, y]
+        np.exp(z, out=z)
+        total = z.sum(1, keepdims=True)
+        loss = (np.log(total[:, 0]) - picked).sum() / n
+        z /= total
+        z[rows, y] -= 1
+        z *= 1 / n
+        return loss, z
+
+    def infer(self, model, params, state, x):
         logits = np.empty((len(x), len(params["head.b"])), x.dtype)
 
         def part(i):
             at = slice(i * self.part, (i + 1) * self.part)
-            h = x[at]
-            for name in ("conv1", "conv2"):
-                h = conv.conv2d(h, params[f"{name}.w"], padding=same)
-                h, _ = pool.max_pool(h, (2, 2), (2, 2), none)
-                np.add(h, params[f"{name}.b"], out=h)
-                np.clip(h, 0, np.inf, out=h)
+            h, _ = self.features(params, x[at], indexed=False)
             np.matmul(h.reshape(len(h), -1), params["head.w"], out=logits[at])
 
         def run():

@@ -266,12 +266,15 @@ class Primitive(Generic[P]):
         except _NUMPY_ERRORS as error:
             self._explain(error, [x, y], {})
             raise
-        if type(z) is not np.ndarray:
-            z = self._value(z, {})
-        if z.dtype is not traced.dtype or z.dtype is _F64:
-            z = self._narrowed(z, [x, y], {}, True)
-        if type(z) is not np.ndarray:
+        if type(z) is np.float64 and traced.dtype is _F64:  # a number, made of a float64 array: it is not too wide
             z = np.asarray(z)
+        else:
+            if type(z) is not np.ndarray:
+                z = self._value(z, {})
+            if z.dtype is not traced.dtype or z.dtype is _F64:
+                z = self._narrowed(z, [x, y], {}, True)
+            if type(z) is not np.ndarray:
+                z = np.asarray(z)
         if self._frees_inputs:
             if left is not None and 0 in self.unread:
                 x = left

@@ -128,3 +128,13 @@ def test_silu_grad_is_the_slope_times_g():
     h = 1e-5
     slope = (special.silu(x + h)[0] - special.silu(x - h)[0]) / (2 * h)
     np.testing.assert_allclose(special.silu_grad(g, *special.silu(x)), g * slope, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_a_gate_that_is_shut_gives_zero_whatever_comes(shape, dtype):
+    for entry in (2.0, -np.inf, np.nan):
+        x = np.full(shape, entry, dtype)
+        for opened in (True, False):
+            y = special.gate(x, np.full(shape, opened))
+            np.testing.assert_array_equal(y, x if opened else np.zeros(shape, dtype), strict=True)
