@@ -1,6 +1,7 @@
 """Tensor: attributes, operators, indexing, conversions, and its bad input."""
 
 import copy
+import itertools
 import math
 import multiprocessing
 import operator
@@ -568,3 +569,48 @@ def test_sparse_arrays_are_refused(kind):
     np.testing.assert_array_equal(s @ t.detach(), np.ones((3, 3)))
     with pytest.raises(TypeError, match=rf"matmul: got a {kind} \(3, 3\)"):
         t @ s
+
+
+# What a table of operators is tried on: the kinds of operand that the operators treat apart from one another.
+OPERANDS = {
+    "float32": lambda: Tensor(np.array([1.5, 2.0, 0.5], np.float32), requires_grad=True),
+    "float64": lambda: Tensor(np.array([1.5, 2.0, 0.5]), requires_grad=True),
+    "float16": lambda: Tensor(np.array([1.5, 2.0, 0.5], np.float16), requires_grad=True),
+    "column": lambda: Tensor(np.array([[1.5], [2.0]], np.float32), requires_grad=True),
+    "number in float64": lambda: Tensor(np.float64(1.5), requires_grad=True),
+    "number in float32": lambda: Tensor(np.float32(1.5), requires_grad=True),
+    "without gradient": lambda: Tensor(np.array([1.5, 2.0, 0.5])),
+    "float": lambda: 2.5,
+    "int": lambda: 2,
+    "bool": lambda: True,
+    "float64 of NumPy": lambda: np.float64(2.5),
+    "float32 of NumPy": lambda: np.float32(2.5),
+    "int of NumPy": lambda: np.int64(2),
+    "array": lambda: np.array([2.5, 0.5, 1.0]),
+    "number in an array": lambda: np.array(2.5),
+    "array of ints": lambda: np.array([2, 1, 3]),
+    "list": lambda: [2.5, 0.5, 1.0],
+}
+OPERATORS = {
+    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.truediv,
+    "power": operator.pow, "remainder": operator.mod, "floor_divide": operator.floordiv,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_operator_and_its_function_agree(name):
+    """Operators take a shorter path through the engine. A list or an array on the left is left to NumPy."""
+
+    def result(f, left, right):
+        operands = OPERANDS[left](), OPERANDS[right]()
+        y = f(*operands)
+        if y.requires_grad:
+            y.backward(np.arange(1.0, y.size + 1).reshape(y.shape))
+        found = [y.numpy() if not y.requires_grad else y.detach().numpy()]
+        found += [x.grad.numpy() for x in operands if getattr(x, "grad", None) is not None]
+        return y.requires_grad, [(a.dtype, a.shape, a.tobytes()) for a in found]
+
+    for left, right in itertools.product(OPERANDS, repeat=2):
+        if type(OPERANDS[left]()) is mg.Tensor or (type(OPERANDS[right]()) is mg.Tensor and left in ("float", "int")):
+            got, want = result(OPERATORS[name], left, right), result(getattr(mg, name), left, right)
+            assert got == want, (left, right)
