@@ -1,13 +1,15 @@
 """Hold the libraries to AVX2 on a processor that has more, to see what a machine without AVX-512 would do.
 
 The settings are environment variables, which each library reads when it is loaded. A process of its own then loads them
-and says what they took. ONNX Runtime reads no such variable.
+and says what they took. ONNX Runtime reads no such variable, and is left out.
 """
 
+import getpass
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 SETTINGS = {
@@ -47,6 +49,8 @@ def limit(isa):
     """
     assert isa == "avx2"
     os.environ.update(SETTINGS)
+    # What torch.compile has compiled for AVX-512 before, it would take again here, with results that are wrong.
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}_{isa}")
     dispatched = "from numpy._core._multiarray_umath import __cpu_dispatch__; print(*__cpu_dispatch__)"
     names = subprocess.run([sys.executable, "-c", dispatched], capture_output=True, text=True, check=True).stdout
     os.environ["NPY_DISABLE_CPU_FEATURES"] = " ".join(filter(_is_avx512, names.split()))

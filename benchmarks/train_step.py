@@ -88,7 +88,7 @@ def arguments():
         parser.error(f"--threads should be from 1 to {len(harness.cores())}, --rounds at least 1")
     args.instructions = args.isa or isa.native()
     args.work = chosen(parser, args.work, WORKS)
-    args.systems = [name for name in chosen(parser, args.systems, SYSTEMS) if usable(name)]
+    args.systems = [name for name in chosen(parser, args.systems, SYSTEMS) if usable(name, args.isa)]
     return args
 
 
@@ -99,9 +99,12 @@ def chosen(parser, patterns, names):
     return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
-def usable(system):
+def usable(system, instructions):
     if not harness.installed(system):
         skipped(system, "not installed")
+        return False
+    if system == "onnxruntime" and instructions not in (None, isa.native()):
+        skipped(system, f"cannot be held to {instructions}")
         return False
     if system == "torch-compile" and not any(map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++"))):
         skipped(system, "no C++ compiler")
