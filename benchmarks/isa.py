@@ -50,7 +50,8 @@ def limit(isa):
     assert isa == "avx2"
     os.environ.update(SETTINGS)
     # What torch.compile has compiled for AVX-512 before, it would take again here, with results that are wrong.
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}_{isa}")
+    own = f"torchinductor_{getpass.getuser()}_{isa}"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / own)
     dispatched = "from numpy._core._multiarray_umath import __cpu_dispatch__; print(*__cpu_dispatch__)"
     names = subprocess.run([sys.executable, "-c", dispatched], capture_output=True, text=True, check=True).stdout
     os.environ["NPY_DISABLE_CPU_FEATURES"] = " ".join(filter(_is_avx512, names.split()))
