@@ -247,7 +247,7 @@ class Primitive(Generic[P]):
     def _binary(self, a: Any, b: Any) -> Any:
         """`_apply(a, b)` for Tensor's operators: the common case in fewer steps. What is not common goes to `_apply`.
 
-        The tape's benchmark takes 3.4 us an operation with it, forward and backward, and 3.75 without.
+        On an Intel Xeon the tape's benchmark took 3.4 us an operation with it, forward and backward, and 3.75 without.
         """
         x, y, left, right = a, b, None, None
         if type(a) is Tensor:

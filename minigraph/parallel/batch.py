@@ -120,7 +120,7 @@ def value_and_grad(
                 one_number("loss_fn", loss)
                 # These are the gradients of share * loss, so that those of the parts need only be added.
                 (grads,) = pullback(np.asarray(share, loss.dtype), retain_graph=False, ready=ready)
-            # To the gradients of an even part, the left one of its pair, those of the other are added.
+            # The gradients of an even part are copied, since those of the odd part after it are added to them.
             return Partial.of_part(share, loss, aux[0] if aux else None, grads, copied=parts > 1 and i % 2 == 0)
 
         loss, aux, grads = executor.reduce(GradientTask(part, params), parts, combine).finish()
