@@ -101,7 +101,7 @@ POINT_ONE = POINTS.index(1.0)
 # training steps of two networks (W1 and W2 of docs/performance.md).
 BAND_COST, CALL_COST = 64, 128
 MAX_BANDS = 32  # in a call; without a limit, making a plan takes time that grows with the square of the map's side
-SLAB_BYTES = 1 << 21  # of a slab of rows of points, most of which then stays in the second-level cache
+SLAB_BYTES = 1 << 20  # of a slab of rows of points, which then stays in the second-level cache with its products
 BLOCK_TILES = 128  # in a block of images; more do not stay in the second-level cache, fewer make BLAS slow
 
 

@@ -6,6 +6,12 @@ import pytest
 from minigraph.kernels import blas
 
 
+@pytest.fixture(params=[True, False], ids=["in pieces", "whole"], autouse=True)
+def machine(request, monkeypatch):
+    """A machine on which products are cut, and one on which they are not."""
+    monkeypatch.setattr(blas, "multiplies_in_place", lambda: request.param)
+
+
 @pytest.mark.parametrize(
     ("a", "b"),
     [
@@ -35,3 +41,15 @@ def test_transposed_views():
     out = np.empty((7, 6, 96, 160))
     blas.product(a.transpose(0, 2, 3, 1), b.swapaxes(1, 2), out)
     np.testing.assert_allclose(out, np.einsum("itjc,itjk->ijck", a, b), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(("a", "b"), [((6, 128, 256), (6, 256, 192)), ((96, 24), (24, 40)), ((3, 0, 5), (3, 5, 16))])
+def test_panels(a, b):
+    rng = np.random.default_rng(2)
+    a, b = rng.standard_normal(a), rng.standard_normal(b)
+    *_, count, _, columns = shape = blas.panels(b.shape)
+    in_panels = b.reshape(*b.shape[:-1], count, columns).swapaxes(-3, -2)
+    assert in_panels.shape == shape
+    out = np.empty((*a.shape[:-1], b.shape[-1]))
+    np.matmul(*blas.panels_in_pieces(a, np.ascontiguousarray(in_panels), out))
+    np.testing.assert_allclose(out, a @ b, rtol=0, atol=1e-11)

@@ -10,7 +10,7 @@ import pytest
 from convolutions import SAME, arrays, case, cases, naive, run
 from hypothesis import given, settings
 
-from minigraph.kernels import conv, memory, winograd
+from minigraph.kernels import blas, conv, memory, winograd
 
 TILES = [(m, r) for r in (2, 3, 4, 5) for m in range(1, winograd.MAX_POINTS - r + 2)]
 
@@ -61,14 +61,16 @@ def test_winograd_is_the_definition(c):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("in_place", [True, False])
 @pytest.mark.parametrize("slab", [1, 1 << 15, 1 << 16, 1 << 20])
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
-def test_blocks_of_two_sizes_share_the_weights_and_their_gradient(monkeypatch, n, slab):
+def test_blocks_of_two_sizes_share_the_weights_and_their_gradient(monkeypatch, n, slab, in_place):
     """The smaller one comes last: it should find them where the larger one had them, in memory that need not grow."""
     monkeypatch.setattr(winograd, "_workspace", memory.Workspace())
     monkeypatch.setattr(winograd, "SLAB_BYTES", slab)
+    monkeypatch.setattr(blas, "multiplies_in_place", lambda: in_place)
     monkeypatch.setattr(winograd, "BLOCK_TILES", 8)
-    c = case(N=n, size=(8, 7), C=16, K=32)
+    c = case(N=n, size=(8, 7), C=16, K=128)
     x, w, g = arrays(c)
     for got, expected in zip(run(x, w, g, c, "winograd"), run(x, w, g, c, "im2col"), strict=True):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10)
