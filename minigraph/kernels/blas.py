@@ -12,7 +12,7 @@ import numpy as np
 # few and long rows of short sums, as in Winograd's transforms, the copies cost even more: 40 to 120 GFLOP/s for the
 # whole, 160 to 195 in pieces (on an AMD EPYC). The kernels for AVX2 copy the pieces as well: there the whole is faster,
 # by 6 to 27% (the Xeon, held to AVX2).
-IN_PLACE = {"SkylakeX", "Cooperlake", "SapphireRapids"}  # the kernels that leave small matrices where they lie
+AVX512 = {"SkylakeX", "Cooperlake", "SapphireRapids"}  # as OpenBLAS calls its kernels
 MAX_PIECE = 100**3  # multiplications in a piece: OpenBLAS copies nothing up to this many
 PIECE_ROWS, PIECE_COLUMNS = 32, 64  # at most, except where rows and sums are short
 SHORT = 64  # if there are at most this many rows, and numbers in a sum, then a piece has as many columns as may be
@@ -22,11 +22,11 @@ Product = tuple[np.ndarray, np.ndarray, np.ndarray]  # (a, b, out), the argument
 
 
 @cache
-def multiplies_in_place() -> bool:
-    """Whether BLAS leaves small matrices where they lie. It chooses its kernels once, by the processor."""
+def avx512() -> bool:
+    """Whether the BLAS of NumPy is an OpenBLAS with AVX-512. It chooses its kernels by the processor, once."""
     from threadpoolctl import threadpool_info  # here, since few programs that import minigraph come here
 
-    return any(library.get("architecture") in IN_PLACE for library in threadpool_info())
+    return any(library.get("architecture") in AVX512 for library in threadpool_info())
 
 
 def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
@@ -38,7 +38,7 @@ def in_pieces(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Product:
     """The views of a, b and out that `product` gives to np.matmul; a caller can keep them for many products."""
     m, inner = a.shape[-2:]
     n = b.shape[-1]
-    if m * n * inner <= MAX_PIECE or not multiplies_in_place():
+    if m * n * inner <= MAX_PIECE or not avx512():
         return a, b, out
     if m <= SHORT and inner <= SHORT:
         rows, columns = m, _side(n, MAX_PIECE // (m * inner))
@@ -54,13 +54,13 @@ def panels(shape: tuple[int, ...]) -> tuple[int, ...]:
 
     A panel holds the columns of one piece, side by side in memory.
     """
-    columns = _side(shape[-1], PIECE_COLUMNS) if multiplies_in_place() else shape[-1]
+    columns = _side(shape[-1], PIECE_COLUMNS) if avx512() else shape[-1]
     return (*shape[:-2], shape[-1] // columns, shape[-2], columns)
 
 
 def panels_in_pieces(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Product:
     """`in_pieces` for a matrix b that is stored in panels, which is a tenth faster where l and n are large."""
-    if not multiplies_in_place():  # there is one panel, of all columns
+    if not avx512():  # there is one panel, of all columns
         return a, b[..., 0, :, :], out
     rows = _side(a.shape[-2], MAX_PIECE // (b.shape[-2] * b.shape[-1]))
     return _piece_views(a, b, out, rows)

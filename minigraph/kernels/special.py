@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .blas import avx512
 from .memory import empty
 
 CHUNK_BYTES = 1 << 21  # of each array; with smaller chunks, threads wait more often for Python's global lock
@@ -19,27 +20,32 @@ CHUNK_BYTES = 1 << 21  # of each array; with smaller chunks, threads wait more o
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + e^-x), any shape. Small results have full relative accuracy too."""
 
-    def step(x: np.ndarray, y: np.ndarray) -> None:
-        np.negative(x, out=y)
-        np.exp(y, out=y)  # far to the left this is inf, whose reciprocal is 0
-        y += 1
-        np.reciprocal(y, out=y)
+    return _apply(_sigmoid, x)[0]
 
-    return _apply(step, x)[0]
+
+def _sigmoid(x: np.ndarray, y: np.ndarray) -> None:
+    np.negative(x, out=y)
+    np.exp(y, out=y)  # far to the left this is inf, whose reciprocal is 0
+    y += 1
+    np.reciprocal(y, out=y)
 
 
 def silu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(y, s) with s = 1 / (1 + e^-x) and y = x s, any shape.
 
-    s is computed as (1 + tanh(x / 2)) / 2, which takes 0.6 of the time of the exponential. Its error is a rounding of
-    1, not of s, and that of y is a rounding of x.
+    With AVX-512, s is computed as (1 + tanh(x / 2)) / 2, whose error is a rounding of 1, not of s, so that of y is a
+    rounding of x. This takes 0.8 of the time there, and 1.5 times as long without, where NumPy's tanh is slow.
     """
+    by_tanh = avx512()
 
     def step(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:
-        np.multiply(x, 0.5, out=s)
-        np.tanh(s, out=s)
-        s *= 0.5
-        s += 0.5
+        if by_tanh:
+            np.multiply(x, 0.5, out=s)
+            np.tanh(s, out=s)
+            s *= 0.5
+            s += 0.5
+        else:
+            _sigmoid(x, s)
         np.multiply(x, s, out=y)
 
     y, s = _apply(step, x, results=2)

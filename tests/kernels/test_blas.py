@@ -9,7 +9,7 @@ from minigraph.kernels import blas
 @pytest.fixture(params=[True, False], ids=["in pieces", "whole"], autouse=True)
 def machine(request, monkeypatch):
     """A machine on which products are cut, and one on which they are not."""
-    monkeypatch.setattr(blas, "multiplies_in_place", lambda: request.param)
+    monkeypatch.setattr(blas, "avx512", lambda: request.param)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,14 @@ REFERENCES = {
 }
 
 
+@pytest.fixture(scope="module", params=[True, False], ids=["avx512", "other"], autouse=True)
+def machine(request):
+    """silu has a way for machines with AVX-512 and one for others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(special, "avx512", lambda: request.param)
+        yield
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_value(name, dtype):

@@ -68,7 +68,7 @@ def test_blocks_of_two_sizes_share_the_weights_and_their_gradient(monkeypatch, n
     """The smaller one comes last: it should find them where the larger one had them, in memory that need not grow."""
     monkeypatch.setattr(winograd, "_workspace", memory.Workspace())
     monkeypatch.setattr(winograd, "SLAB_BYTES", slab)
-    monkeypatch.setattr(blas, "multiplies_in_place", lambda: in_place)
+    monkeypatch.setattr(blas, "avx512", lambda: in_place)
     monkeypatch.setattr(winograd, "BLOCK_TILES", 8)
     c = case(N=n, size=(8, 7), C=16, K=128)
     x, w, g = arrays(c)
