@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 Tree = Any
+Path = tuple[Any, ...]  # keys and indices
 
 
 def items(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -60,38 +61,45 @@ def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
 
     Raises ValueError, naming the path, where one of `rest` has another structure than `tree`.
     """
+    if not rest:
+        return _map(f, tree)
+    columns = [leaves(tree)]
     for other in rest:
-        _check_structure(tree, other, "")
-    return _map(f, tree, rest)
+        columns.append([])
+        _collect_like(tree, other, columns[-1])
+    return unflatten(tree, [f(*row) for row in zip(*columns, strict=True)])
 
 
-def _map(f: Callable[..., Any], tree: Tree, rest: Sequence[Tree]) -> Tree:
+def _map(f: Callable[[Any], Any], tree: Tree) -> Tree:
     if type(tree) is np.ndarray:
-        return f(tree, *rest)
+        return f(tree)
     if isinstance(tree, dict):
-        return {k: _map(f, v, [other[k] for other in rest]) for k, v in tree.items()}
+        return {k: _map(f, v) for k, v in tree.items()}
     if isinstance(tree, (list, tuple)):
-        children = [_map(f, v, [other[i] for other in rest]) for i, v in enumerate(tree)]
+        children = [_map(f, v) for v in tree]
         # A namedtuple takes its fields one by one, a plain list or tuple takes them together.
         return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
-    return None if tree is None else f(tree, *rest)
+    return None if tree is None else f(tree)
 
 
-def _check_structure(tree: Tree, other: Tree, path: str) -> None:
+def _collect_like(tree: Tree, other: Tree, found: list[Any], path: Path = ()) -> None:
+    """Add the leaves of `other` in the order of `tree`. Raises ValueError where their structures differ."""
     if type(tree) is np.ndarray and type(other) is np.ndarray:
-        return
-    if isinstance(tree, dict):
+        found.append(other)
+    elif isinstance(tree, dict):
         if not isinstance(other, dict) or other.keys() != tree.keys():
             raise ValueError(_mismatch(tree, other, path))
         for k, child in tree.items():
-            _check_structure(child, other[k], f"{path}.{k}")
+            _collect_like(child, other[k], found, (*path, k))
     elif isinstance(tree, (list, tuple)):
         if type(other) is not type(tree) or len(other) != len(tree):
             raise ValueError(_mismatch(tree, other, path))
         for i, child in enumerate(tree):
-            _check_structure(child, other[i], f"{path}.{i}")
+            _collect_like(child, other[i], found, (*path, i))
     elif (tree is None) != (other is None) or isinstance(other, (dict, list, tuple)):
         raise ValueError(_mismatch(tree, other, path))
+    elif tree is not None:
+        found.append(other)
 
 
 def unflatten(tree: Tree, leaves: Sequence[Any]) -> Tree:
@@ -99,12 +107,15 @@ def unflatten(tree: Tree, leaves: Sequence[Any]) -> Tree:
 
     Raises ValueError unless there are as many.
     """
-    own: list[Any] = []
-    _collect(tree, own)
-    if len(leaves) != len(own):
-        raise ValueError(f"unflatten: the tree has {len(own)} leaves, got {len(leaves)}")
     rest = iter(leaves)
-    return map(lambda _: next(rest), tree)
+    try:
+        new = _map(lambda _: next(rest), tree)
+        fits = next(rest, rest) is rest  # none is left
+    except StopIteration:
+        fits = False
+    if not fits:
+        raise ValueError(f"unflatten: the tree has {len([*items(tree)])} leaves, got {len(leaves)}")
+    return new
 
 
 def check_like(expected: Tree, tree: Tree, what: str) -> Tree:
@@ -113,17 +124,18 @@ def check_like(expected: Tree, tree: Tree, what: str) -> Tree:
     Raises ValueError for another structure or shape, TypeError for another dtype or a leaf that is not an array. The
     message begins with `what` and names the first path where the two differ.
     """
+    found: list[Any] = []
     try:
-        tree = map(lambda _, leaf: leaf, expected, tree)
+        _collect_like(expected, tree, found)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from None
-    for i, (want, got) in enumerate(zip(leaves(expected), leaves(tree), strict=True)):
+    for i, (want, got) in enumerate(zip(leaves(expected), found, strict=True)):
         same_dtype = is_array(got) and got.dtype == want.dtype
         if not same_dtype or got.shape != want.shape:
             path, _ = next(itertools.islice(items(expected), i, None))
             kind = ValueError if same_dtype else TypeError
             raise kind(f"{what} at {_at(path)}: expected {_kind(want)}, got {_kind(got)}")
-    return tree
+    return unflatten(expected, found)
 
 
 def is_array(leaf: Any) -> bool:
@@ -165,19 +177,19 @@ def merge(first: Tree, second: Tree) -> Tree:
 
     Raises ValueError, naming the path, where both have a leaf or their structures differ.
     """
-    return _merge(first, second, "")
+    return _merge(first, second, ())
 
 
-def _merge(first: Tree, second: Tree, path: str) -> Tree:
+def _merge(first: Tree, second: Tree, path: Path) -> Tree:
     if first is None or second is None:
         return second if first is None else first
     if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
-        return {k: _merge(v, second[k], f"{path}.{k}") for k, v in first.items()}
+        return {k: _merge(v, second[k], (*path, k)) for k, v in first.items()}
     if isinstance(first, (list, tuple)) and type(first) is type(second) and len(first) == len(second):
-        children = [_merge(a, b, f"{path}.{i}") for i, (a, b) in enumerate(zip(first, second, strict=True))]
+        children = [_merge(a, b, (*path, i)) for i, (a, b) in enumerate(zip(first, second, strict=True))]
         return type(first)(*children) if hasattr(first, "_fields") else type(first)(children)
     if not isinstance(first, (dict, list, tuple)) and not isinstance(second, (dict, list, tuple)):
-        raise ValueError(f"merge: both trees have a leaf at {_at(path[1:])}")
+        raise ValueError(f"merge: both trees have a leaf at {_at(path)}")
     raise ValueError(f"merge: {_mismatch(first, second, path)}")
 
 
@@ -245,18 +257,18 @@ def _address(array: np.ndarray) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def _mismatch(tree: Tree, other: Tree, path: str) -> str:
+def _mismatch(tree: Tree, other: Tree, path: Path) -> str:
     if isinstance(tree, dict) and isinstance(other, dict):
         missing = [k for k in tree if k not in other]
         unexpected = [k for k in other if k not in tree]
         detail = f"missing keys {missing}, unexpected keys {unexpected}"
     else:
         detail = f"expected {_kind(tree)}, got {_kind(other)}"
-    return f"trees differ at {_at(path[1:])}: {detail}"
+    return f"trees differ at {_at(path)}: {detail}"
 
 
-def _at(path: str) -> str:
-    return path or "the top"
+def _at(path: str | Path) -> str:
+    return (path if isinstance(path, str) else ".".join([str(key) for key in path])) or "the top"
 
 
 def _kind(tree: Tree) -> str:
