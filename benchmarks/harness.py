@@ -27,7 +27,7 @@ ALL = (*COMPILED, "tape", "scalar")
 SYSTEMS = {
     "minigraph": (("minigraph", "numpy"), "Minigraph", ALL),
     "minigraph-plain": (("minigraph", "numpy"), "Plain", ("mlp",)),
-    "numpy": (("numpy",), "ByHand", ("mlp", "W1", "infer-W1")),
+    "numpy": (("numpy",), "ByHand", ("mlp", "W1", "W2", "infer-W1", "infer-W2")),
     "torch-eager": (("torch",), "TorchEager", ALL),
     "torch-channels-last": (("torch",), "Torch", (*COMPILED, "tape")),
     "torch-compile": (("torch",), "TorchCompile", COMPILED),

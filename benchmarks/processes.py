@@ -1,8 +1,9 @@
 """What threads lose to the interpreter lock: a step on two threads, against two processes of one thread side by side.
 
-python benchmarks/processes.py W1 [--rounds 5]
+python benchmarks/processes.py W1 [--rounds 5] [--isa avx2]
 
-Images a second of one process alone, of two at once (each on its own core), and of one process with two threads.
+Images a second of one process alone, of two at once (each on its own core), and of one process with two threads. The
+last line has the threads to the processes, in each round.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import statistics
 import time
 
 import harness
+import isa
 from harness import MODELS
 
 SECONDS = 2  # that a turn lasts
@@ -20,10 +22,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", choices=MODELS)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--isa", choices=["avx2"], help="as in train_step.py")
     args = parser.parse_args()
     if len(harness.cores()) < 2:
         parser.error("two cores are needed")
     harness.clear_environment()
+    if args.isa:
+        print(f"held to {args.isa} ({isa.limit(args.isa)})", flush=True)
     first, second = harness.cores()[:2]
     workers = [start(args.work, cores) for cores in ([first], [second], [first, second])]
     turns = {"one process": [], "two processes": [], "two threads": []}
@@ -35,9 +40,14 @@ def main():
     for pipe in workers:
         pipe.send(None)
     for name, rates in turns.items():
-        low, median, high = harness.quartiles([r / one for r, one in zip(rates, turns["one process"], strict=True)])
-        rate = statistics.median(rates)
-        print(f"{name:15}{rate:9,.0f} images/s   {median:.2f} ({low:.2f} to {high:.2f}) times one process")
+        rate, of_one = statistics.median(rates), ratio(rates, turns["one process"])
+        print(f"{name:15}{rate:9,.0f} images/s   {of_one} times one process")
+    print(f"two threads     {ratio(turns['two threads'], turns['two processes'])} times two processes")
+
+
+def ratio(rates, others):
+    low, median, high = harness.quartiles([r / other for r, other in zip(rates, others, strict=True)])
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
 def start(work, cores):

@@ -115,27 +115,30 @@ class Plain(Minigraph):
 
 
 class ByHand:
-    """A work in calls of NumPy and of our kernels alone, in arrays that are there: as if the graph cost nothing.
+    """A work in calls of NumPy and of our kernels alone, in the order that takes least: as if the graph cost nothing.
 
-    In the cnn, relu and bias come after the pool, where they are a quarter of the work.
+    In the cnn, relu and bias come after the pool, where they are a quarter of the work. In airnet, normalisation and
+    SiLU are done together, block by block in the cache; for inference, normalisation is in the weights beforehand.
     """
 
     float64 = True
     SAME, NONE = ((1, 1), (1, 1)), ((0, 0), (0, 0))  # paddings
+    BLOCKS = ("block1", "block2", "block3")  # of airnet
 
     def __init__(self, threads, microbatch=None):
         from minigraph import tree
-        from minigraph.kernels import conv, norm, pool, special
+        from minigraph.kernels import blas, conv, memory, norm, pool, special
         from minigraph.parallel import Threads
 
         self.tree, self.conv, self.pool, self.gate, self.sums = tree, conv, pool, special.gate, norm.column_sums
+        self.empty, self.batch_stats, self.by_tanh = memory.empty, norm.batch_stats, blas.avx512()
         self.threads, self.part = Threads(threads), microbatch or 64
 
     def train(self, model, params, state, x, y):
         flat, p = self.tree.flatten(params)
         gradient, velocity, scratch = np.zeros_like(flat), np.zeros_like(flat), np.empty_like(flat)
         g = self.tree.unravel(params, gradient)
-        gradients = getattr(self, model)(p, g, x, y)
+        gradients = getattr(self, model)(p, g, state, x, y)
 
         def run():
             loss = gradients()
@@ -147,7 +150,7 @@ class ByHand:
 
         return run, lambda microbatch: {"loss": gradients(), **g}
 
-    def mlp(self, p, g, x, y):
+    def mlp(self, p, g, _state, x, y):
         x, ones = x.reshape(len(x), -1), np.ones(len(x), x.dtype)
         h, d = np.empty((2, len(x), len(p["hidden.b"])), x.dtype)
 
@@ -166,12 +169,11 @@ class ByHand:
 
         return gradients
 
-    def cnn(self, p, g, x, y):
-        def part(i):
-            at = slice(i * self.part, (i + 1) * self.part)
-            found, (h, kept) = {}, self.features(p, x[at], indexed=True)
+    def cnn(self, p, g, _state, x, y):
+        def part(x, y, n):
+            found, (h, kept) = {}, self.features(p, x, indexed=True)
             rows = h.reshape(len(h), -1)
-            loss, e = self.cross_entropy(rows @ p["head.w"] + p["head.b"], y[at], len(y))
+            loss, e = self.cross_entropy(rows @ p["head.w"] + p["head.b"], y, n)
             found["head.w"], found["head.b"] = rows.T @ e, self.sums(e)
             d = (e @ p["head.w"].T).reshape(h.shape)
             for name, image in (("conv2", False), ("conv1", True)):
@@ -179,17 +181,114 @@ class ByHand:
                 d = self.gate(d, pooled > 0, d)
                 found[f"{name}.b"] = self.sums(d)
                 d = self.pool.max_pool_scatter(d, index, y_shape[1:3], (2, 2), (2, 2), self.NONE)
-                w, size = None if image else p[f"{name}.w"], source.shape[1:3]
-                d, found[f"{name}.w"], _ = self.conv.conv2d_grads(d, source, w, size, (3, 3), padding=self.SAME)
+                d, found[f"{name}.w"] = self.conv_grads(d, source, p[f"{name}.w"], self.SAME, image)
             return loss, found
 
+        return self.in_parts(part, g, x, y)
+
+    def in_parts(self, part, g, x, y):
+        """A function that fills the gradients g with the sums of what `part` finds, and returns the loss."""
+
         def gradients():
-            parts = self.threads.run(part, -(-len(x) // self.part))
+            def run(i):
+                at = slice(i * self.part, (i + 1) * self.part)
+                return part(x[at], y[at], len(y))
+
+            parts = self.threads.run(run, -(-len(x) // self.part))
             for name, total in g.items():
                 total[...] = sum(found[name] for _, found in parts)
             return sum(loss for loss, _ in parts)
 
         return gradients
+
+    def conv_grads(self, d, x, w, padding, image=False):
+        """The gradients of x, or None for an image, and of w."""
+        size, kernel = x.shape[1:3], w.shape[:2]
+        return self.conv.conv2d_grads(d, x, None if image else w, size, kernel, padding=padding)[:2]
+
+    def airnet(self, p, g, s, x, y):
+        def normed(z, bias):
+            """SiLU of the normalised z, and what the gradient needs."""
+            mean, var = self.batch_stats(z)
+            inv = 1 / np.sqrt(var + z.dtype.type(EPS))
+            y, slope = self.silu(z, inv, bias - mean * inv)
+            return y, (z, slope, mean, inv)
+
+        def normed_grads(d, z, slope, mean, inv):
+            """The gradient of z, written over d, and of the bias; see `kernels/norm.py` for the formula."""
+            n, channels = z.size // len(mean), len(mean)
+            ones, total, dot = np.ones(len(z), z.dtype), 0, 0
+            for at, wide_d, wide_z, wide_slope in blocks(d, z, slope):
+                wide_d *= wide_slope
+                total = total + ones[at] @ wide_d
+                dot = dot + np.einsum("nc,nc->c", wide_d, wide_z)
+            total, dot = (v.reshape(-1, channels).sum(0) for v in (total, dot))
+            r = -inv * inv * (dot - mean * total) / n
+            wide_r, wide_s, wide_a = (np.tile(v, d[0].size // channels) for v in (r, -total / n - r * mean, inv))
+            for _, wide_d, wide_z in blocks(d, z):
+                t = wide_z * wide_r
+                t += wide_s
+                wide_d += t
+                wide_d *= wide_a
+            return d, total
+
+        def part(x, y, n):
+            z = self.conv.conv2d(x, s["whiten"], bias=p["whiten.b"])
+            h, slope = self.silu(z)
+            kept = []
+            for name in self.BLOCKS:
+                odd = tuple((1, 0) if size % 2 else (1, 1) for size in h.shape[1:3])
+                z = self.conv.conv2d(h, p[f"{name}.conv1"], padding=odd)
+                pooled, index = self.pool.max_pool(z, (2, 2), (2, 2), self.NONE, True)
+                first, kept1 = normed(pooled, p[f"{name}.b1"])
+                second, kept2 = normed(
+                    self.conv.conv2d(first, p[f"{name}.conv2"], padding=self.SAME), p[f"{name}.b2"]
+                )
+                kept.append((name, h, odd, z.shape[1:3], index, kept1, first, kept2))
+                h = second
+            top = h.max((1, 2))
+            loss, e = self.cross_entropy(top @ p["head"] * (1 / 9), y, n)
+            e *= 1 / 9
+            found = {"head": top.T @ e}
+            d = (h == top[:, None, None]) * (e @ p["head"].T)[:, None, None]
+            for name, source, odd, size, index, kept1, first, kept2 in reversed(kept):
+                d, found[f"{name}.b2"] = normed_grads(d, *kept2)
+                d, found[f"{name}.conv2"] = self.conv_grads(d, first, p[f"{name}.conv2"], self.SAME)
+                d, found[f"{name}.b1"] = normed_grads(d, *kept1)
+                d = self.pool.max_pool_scatter(d, index, size, (2, 2), (2, 2), self.NONE)
+                d, found[f"{name}.conv1"] = self.conv_grads(d, source, p[f"{name}.conv1"], odd)
+            d *= slope
+            found["whiten.b"] = self.sums(d)
+            return loss, found
+
+        return self.in_parts(part, g, x, y)
+
+    def silu(self, z, scale=None, shift=None, slopes=True):
+        """SiLU of z scale + shift, and its derivative there. Without `slopes` it is written over z."""
+        y, slope = (self.empty(z.shape, z.dtype), self.empty(z.shape, z.dtype)) if slopes else (z, None)
+        if scale is not None:
+            scale, shift = (np.tile(v, z[0].size // len(v)) for v in (scale, shift))
+        for at, wide_z, wide_y in blocks(z, y):
+            if scale is not None:
+                np.multiply(wide_z, scale, out=wide_y)
+                wide_z = np.add(wide_y, shift, out=wide_y)
+            if self.by_tanh:
+                sigmoid = np.multiply(wide_z, 0.5)
+                np.tanh(sigmoid, out=sigmoid)
+                sigmoid *= 0.5
+                sigmoid += 0.5
+            else:
+                sigmoid = np.negative(wide_z)
+                np.exp(sigmoid, out=sigmoid)
+                sigmoid += 1
+                np.reciprocal(sigmoid, out=sigmoid)
+            np.multiply(wide_z, sigmoid, out=wide_y)
+            if slopes:  # s + y (1 - s)
+                ((_, t),) = blocks(slope[at])
+                np.subtract(1, sigmoid, out=t)
+                t *= wide_y
+                t += sigmoid
+        return y, slope
 
     def features(self, p, h, indexed):
         """The maps after both convolutions, and for each what its gradient needs."""
@@ -217,18 +316,53 @@ class ByHand:
         return loss, z
 
     def infer(self, model, params, state, x):
-        logits = np.empty((len(x), len(params["head.b"])), x.dtype)
+        infer = getattr(self, f"infer_{model}")(params, state)
+        logits = np.empty((len(x), 10), x.dtype)
 
         def part(i):
             at = slice(i * self.part, (i + 1) * self.part)
-            h, _ = self.features(params, x[at], indexed=False)
-            np.matmul(h.reshape(len(h), -1), params["head.w"], out=logits[at])
+            logits[at] = infer(x[at])
 
         def run():
             self.threads.run(part, -(-len(x) // self.part))
-            return np.add(logits, params["head.b"], out=logits)
+            return logits
 
         return run, lambda: {"logits": run()}
+
+    def infer_cnn(self, p, _state):
+        def infer(x):
+            h, _ = self.features(p, x, indexed=False)
+            return h.reshape(len(h), -1) @ p["head.w"] + p["head.b"]
+
+        return infer
+
+    def infer_airnet(self, p, s):
+        def folded(name, i):
+            """Weights and bias of a convolution with normalisation in them. A positive scale commutes with the pool."""
+            inv = 1 / np.sqrt(s[f"{name}.var{i}"] + s[f"{name}.var{i}"].dtype.type(EPS))
+            return p[f"{name}.conv{i}"] * inv, p[f"{name}.b{i}"] - s[f"{name}.mean{i}"] * inv
+
+        layers = [(*folded(name, 1), *folded(name, 2)) for name in self.BLOCKS]
+
+        def infer(x):
+            h, _ = self.silu(self.conv.conv2d(x, s["whiten"], bias=p["whiten.b"]), slopes=False)
+            for w1, b1, w2, b2 in layers:
+                odd = tuple((1, 0) if size % 2 else (1, 1) for size in h.shape[1:3])
+                h = self.conv.conv2d(h, w1, padding=odd, bias=b1)
+                h, _ = self.silu(self.pool.max_pool(h, (2, 2), (2, 2), self.NONE, False)[0], slopes=False)
+                h, _ = self.silu(self.conv.conv2d(h, w2, padding=self.SAME, bias=b2), slopes=False)
+            return h.max((1, 2)) @ p["head"] * (1 / 9)
+
+        return infer
+
+
+def blocks(*arrays):
+    """Of contiguous arrays (N, ...) some examples at a time: where they are, then each array as rows (n, entries)."""
+    row = arrays[0][0].size
+    step = max(1, (1 << 19) // (row * arrays[0].itemsize))
+    for i in range(0, len(arrays[0]), step):
+        at = slice(i, i + step)
+        yield at, *(array[at].reshape(-1, row) for array in arrays)
 
 
 class Torch:
