@@ -127,11 +127,11 @@ class ByHand:
 
     def __init__(self, threads, microbatch=None):
         from minigraph import tree
-        from minigraph.kernels import blas, conv, memory, norm, pool, special
+        from minigraph.kernels import conv, memory, norm, pool, special
         from minigraph.parallel import Threads
 
         self.tree, self.conv, self.pool, self.gate, self.sums = tree, conv, pool, special.gate, norm.column_sums
-        self.empty, self.batch_stats, self.by_tanh = memory.empty, norm.batch_stats, blas.avx512()
+        self.empty, self.batch_stats, self.sigmoid = memory.empty, norm.batch_stats, special.quick_sigmoid
         self.threads, self.part = Threads(threads), microbatch or 64
 
     def train(self, model, params, state, x, y):
@@ -237,7 +237,7 @@ class ByHand:
             h, slope = self.silu(z)
             kept = []
             for name in self.BLOCKS:
-                odd = tuple((1, 0) if size % 2 else (1, 1) for size in h.shape[1:3])
+                odd = before_pool(h)
                 z = self.conv.conv2d(h, p[f"{name}.conv1"], padding=odd)
                 pooled, index = self.pool.max_pool(z, (2, 2), (2, 2), self.NONE, True)
                 first, kept1 = normed(pooled, p[f"{name}.b1"])
@@ -272,16 +272,8 @@ class ByHand:
             if scale is not None:
                 np.multiply(wide_z, scale, out=wide_y)
                 wide_z = np.add(wide_y, shift, out=wide_y)
-            if self.by_tanh:
-                sigmoid = np.multiply(wide_z, 0.5)
-                np.tanh(sigmoid, out=sigmoid)
-                sigmoid *= 0.5
-                sigmoid += 0.5
-            else:
-                sigmoid = np.negative(wide_z)
-                np.exp(sigmoid, out=sigmoid)
-                sigmoid += 1
-                np.reciprocal(sigmoid, out=sigmoid)
+            sigmoid = np.empty_like(wide_z)
+            self.sigmoid(wide_z, sigmoid)
             np.multiply(wide_z, sigmoid, out=wide_y)
             if slopes:  # s + y (1 - s)
                 ((_, t),) = blocks(slope[at])
@@ -347,13 +339,17 @@ class ByHand:
         def infer(x):
             h, _ = self.silu(self.conv.conv2d(x, s["whiten"], bias=p["whiten.b"]), slopes=False)
             for w1, b1, w2, b2 in layers:
-                odd = tuple((1, 0) if size % 2 else (1, 1) for size in h.shape[1:3])
-                h = self.conv.conv2d(h, w1, padding=odd, bias=b1)
+                h = self.conv.conv2d(h, w1, padding=before_pool(h), bias=b1)
                 h, _ = self.silu(self.pool.max_pool(h, (2, 2), (2, 2), self.NONE, False)[0], slopes=False)
                 h, _ = self.silu(self.conv.conv2d(h, w2, padding=self.SAME, bias=b2), slopes=False)
             return h.max((1, 2)) @ p["head"] * (1 / 9)
 
         return infer
+
+
+def before_pool(h):
+    """The padding of a convolution in airnet whose maps are pooled next: an odd last row or column is not computed."""
+    return tuple((1, 0) if size % 2 else (1, 1) for size in h.shape[1:3])
 
 
 def blocks(*arrays):

@@ -19,7 +19,6 @@ CHUNK_BYTES = 1 << 21  # of each array; with smaller chunks, threads wait more o
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + e^-x), any shape. Small results have full relative accuracy too."""
-
     return _apply(_sigmoid, x)[0]
 
 
@@ -30,22 +29,29 @@ def _sigmoid(x: np.ndarray, y: np.ndarray) -> None:
     np.reciprocal(y, out=y)
 
 
+def quick_sigmoid(x: np.ndarray, y: np.ndarray) -> None:
+    """y[...] = 1 / (1 + e^-x), without chunks. With AVX-512 the error is a rounding of 1, not of the result.
+
+    There it is (1 + tanh(x / 2)) / 2, with which `silu` takes 0.8 of the time that it takes with the exponential.
+    Without AVX-512 NumPy's tanh is slow, and `silu` takes 1.5 times as long with it as with the exponential.
+    """
+    if avx512():
+        np.multiply(x, 0.5, out=y)
+        np.tanh(y, out=y)
+        y *= 0.5
+        y += 0.5
+    else:
+        _sigmoid(x, y)
+
+
 def silu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(y, s) with s = 1 / (1 + e^-x) and y = x s, any shape.
 
-    With AVX-512, s is computed as (1 + tanh(x / 2)) / 2, whose error is a rounding of 1, not of s, so that of y is a
-    rounding of x. This takes 0.8 of the time there, and 1.5 times as long without, where NumPy's tanh is slow.
+    s is that of `quick_sigmoid`, so with AVX-512 the error of y is a rounding of x, not of y.
     """
-    by_tanh = avx512()
 
     def step(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> None:
-        if by_tanh:
-            np.multiply(x, 0.5, out=s)
-            np.tanh(s, out=s)
-            s *= 0.5
-            s += 0.5
-        else:
-            _sigmoid(x, s)
+        quick_sigmoid(x, s)
         np.multiply(x, s, out=y)
 
     y, s = _apply(step, x, results=2)

@@ -122,8 +122,8 @@ def _(g, _y, x):
 def silu(x: ArrayLike):
     """x sigmoid(x), also called swish (Hendrycks & Gimpel 2016; Ramachandran et al. 2017).
 
-    With AVX-512 the error is a rounding error of x, not of the result: in float32 silu(-16) = -1.8e-6 is off by 6%, and
-    silu(-20) is 0.
+    With AVX-512 the error is a rounding error of x: in float32 silu(-16) = -1.8e-6 is off by 6%, and silu(-20) is 0.
+    Elsewhere it is a rounding error of the result.
     """
     return special.silu(np.asarray(x))
 

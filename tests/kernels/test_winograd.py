@@ -61,14 +61,14 @@ def test_winograd_is_the_definition(c):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("avx512", [True, False])
 @pytest.mark.parametrize("slab", [1, 1 << 15, 1 << 16, 1 << 20])
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
-def test_blocks_of_two_sizes_share_the_weights_and_their_gradient(monkeypatch, n, slab, in_place):
+def test_blocks_of_two_sizes_share_the_weights_and_their_gradient(monkeypatch, n, slab, avx512):
     """The smaller one comes last: it should find them where the larger one had them, in memory that need not grow."""
     monkeypatch.setattr(winograd, "_workspace", memory.Workspace())
     monkeypatch.setattr(winograd, "SLAB_BYTES", slab)
-    monkeypatch.setattr(blas, "avx512", lambda: in_place)
+    monkeypatch.setattr(blas, "avx512", lambda: avx512)
     monkeypatch.setattr(winograd, "BLOCK_TILES", 8)
     c = case(N=n, size=(8, 7), C=16, K=128)
     x, w, g = arrays(c)
