@@ -218,9 +218,10 @@ class Primitive(Generic[P]):
             raise
         if type(y) is not np.ndarray:
             y = self._value(y, kwargs)
-        # The width of an input that requires a gradient is right without a look at the others, but for float64.
+        # The width of an input that requires a gradient is right without a look at the others, but for float64. So is
+        # float32 that was made of float32 alone.
         if (y.dtype is not traced or traced is _F64) and (
-            y.dtype is not _F32 or traced is not None or len(values) > 1 or kwargs
+            y.dtype is not _F32 or len(values) != 1 or kwargs or getattr(values[0], "dtype", None) is not _F32
         ):
             y = self._narrowed(y, values, kwargs, traced is not None)
         if not tensors:

@@ -28,7 +28,7 @@ def array(object: Any, dtype: DTypeLike | None = None) -> Tensor:
     All entries of a list have one shape. Numbers do not decide the dtype. A Tensor gives a copy. NumPy's own
     `np.array([t, u])` cannot be had: it makes an ndarray, which would lose the gradient.
     """
-    made = joined(object)
+    made = joined(object, np.ndarray)
     if type(made) is not Tensor:
         return np.array(as_array(made), dtype)  # type: ignore[return-value]
     made = copy(made) if made is object else made

@@ -34,8 +34,8 @@ def as_array(x: Any) -> Any:
 
 
 def beside(v: Any, x: Any) -> Any:
-    """v as an array; in the dtype of x where it is a number, a list, or without axes, which do not decide a dtype."""
-    decides = hasattr(v, "dtype") and v.ndim
+    """v as an array; in the dtype of a floating x where v decides none: numbers, lists, ints, no axes beside axes."""
+    decides = isinstance(v, (np.ndarray, Tensor)) and v.dtype.kind not in "iu" and (v.ndim or not x.ndim)
     return as_array(v) if decides or x.dtype.kind != "f" else astype(v, x.dtype)
 
 

@@ -151,10 +151,10 @@ def _reshaped(f: Callable[..., Any], a: Any, to: Any = None) -> Any:
     return f(a, to) if hasattr(a, "shape") else f(a, to).tolist()
 
 
-def joined(x: Any) -> Any:
-    """A nested list or tuple that holds Tensors as one Tensor; anything else as it is."""
-    if type(x) in (list, tuple) and any(type(leaf) is Tensor for leaf in tree.leaves(x)):
-        return stack([joined(entry) for entry in x])
+def joined(x: Any, *kinds: type) -> Any:
+    """A nested list or tuple that holds Tensors, or arrays of other `kinds`, as one array; anything else as it is."""
+    if type(x) in (list, tuple) and any(isinstance(leaf, (Tensor, *kinds)) for leaf in tree.leaves(x)):
+        return stack([joined(entry, *kinds) for entry in x])
     return x
 
 

@@ -13,7 +13,7 @@ from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from ..watch import derived
 from .activations import softplus
-from .elementwise import as_array, astype, clip, where
+from .elementwise import as_array, astype, beside, clip, where
 from .exponential import exp
 from .reduce import mean, sum
 from .shape import Axis, axes_of
@@ -249,7 +249,7 @@ def mse(prediction: ArrayLike, target: ArrayLike) -> Tensor:
 
 def _pair(name: str, first: str, a: Any, second: str, b: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
     """Both as arrays, float16 in float32, and what brings a result back. Raises ValueError for different shapes."""
-    a, b = as_array(a), as_array(b)
+    a, b = beside(a, as_array(b)), beside(b, as_array(a))
     if a.shape != b.shape:
         raise ValueError(f"{name}: {first} has shape {a.shape}, {second} {b.shape}; they should be the same")
     half = {"e"} == {x.dtype.char for x in (a, b) if x.dtype.kind == "f"}

@@ -18,7 +18,7 @@ from ..kernels.precision import total, widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import abs as absolute
-from .elementwise import as_array, astype, gate, maximum, minimum
+from .elementwise import as_array, astype, beside, gate, maximum, minimum
 from .elementwise import where as choose
 from .exponential import exp
 from .indexing import diagonal
@@ -81,8 +81,11 @@ def mean(
     """The mean over `axis`. Raises ValueError where there is nothing to average."""
     if dtype is None and where is None:
         return _mean(x, axis, keepdims)
-    x, mask = entries("mean", x, dtype, where)
-    return _mean(x, axis, keepdims) if mask is None else mean_where(x, axis, keepdims, mask)
+    t, mask = entries("mean", x, dtype, where)
+    if mask is None:
+        return _mean(t, axis, keepdims)
+    y = divided("mean", gate(widened(t), mask), mask, axis, keepdims)
+    return astype(y, np.float16) if t.dtype.char == "e" else y
 
 
 @primitive
@@ -288,16 +291,12 @@ def entries(name: str, x: Any, dtype: Any, where: Any) -> tuple[Any, np.ndarray 
     return x, np.array(np.broadcast_to(mask, x.shape))  # a copy, as the caller may change it before the backward pass
 
 
-def counted(name: str, mask: np.ndarray, axis: Axis, keepdims: bool, ddof: float = 0) -> np.ndarray:
-    """How many entries are true. Raises ValueError unless they are more than ddof everywhere."""
+def divided(name: str, x: Any, mask: np.ndarray, axis: Axis, keepdims: bool, ddof: float = 0) -> Any:
+    """The sum of x, which is 0 where `mask` is false, over n - ddof, for n true entries. ValueError unless n > ddof."""
     n = np.sum(mask, axes_of(axis, mask.ndim), keepdims=keepdims)
     if (n <= ddof).any():
         raise ValueError(f"{name}: {n.min()} entries are left along axis {axis}, needs more than {ddof}")
-    return n
-
-
-def mean_where(x: Any, axis: Axis, keepdims: bool, mask: np.ndarray) -> Any:
-    return _sum(gate(x, mask), axis, keepdims) / counted("mean", mask, axis, keepdims)
+    return _sum(x, axis, keepdims) / (beside(n, x) - ddof)
 
 
 def _largest(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

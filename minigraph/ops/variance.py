@@ -9,13 +9,13 @@ import numpy as np
 from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
-from .elementwise import astype, gate
+from .elementwise import astype, beside, gate
 from .elementwise import where as choose
 from .exponential import sqrt
+from .joining import joined
 from .numpy_api import implements
-from .reduce import count, counted, entries, mean_where, nonempty, spread
+from .reduce import count, divided, entries, nonempty, spread
 from .reduce import mean as mean_of
-from .reduce import sum as total
 from .shape import Axis, axes_of
 
 if TYPE_CHECKING:
@@ -42,8 +42,11 @@ def var(
     if mask is None and mean is None:
         return _var(t, axis, ddof, keepdims)
     mask = np.ones(t.shape, bool) if mask is None else mask
-    centred = gate(t - (mean_where(t, axis, True, mask) if mean is None else mean), mask)
-    return total(centred * centred, axis, keepdims) / (counted("var", mask, axis, keepdims, ddof) - ddof)
+    wide = widened(t)
+    middle = divided("mean", gate(wide, mask), mask, axis, True) if mean is None else beside(joined(mean), wide)
+    centred = gate(wide - middle, mask)
+    y = divided("var", centred * centred, mask, axis, keepdims, ddof)
+    return astype(y, np.float16) if t.dtype.char == "e" else y
 
 
 @primitive

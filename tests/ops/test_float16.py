@@ -50,6 +50,8 @@ LARGE = {
     "sum of all": (lambda x: mg.sum(x), np.full((N, 2), 1 / 4)),
     "mean": (lambda x: mg.mean(x, 0), np.full((N, 2), 3.0)),
     "scaled mean": (lambda x: mg.mean(x) * 1024.0, np.full(N, 3.0)),
+    "mean where": (lambda x: mg.mean(x, 0, where=np.ones((N, 2), bool)), np.full((N, 2), 3.0)),
+    "var where": (lambda x: mg.var(x, 0, where=np.ones((N, 2), bool)) * 1024.0, 2 * rows(N, 2)),
     "mean of more than 1 / n can tell": (lambda x: mg.mean(x) * 30000.0, np.full(4_000_000, 0.5)),
     "var": (lambda x: mg.var(x, 0) * 1024.0, 2 * rows(N, 2)),
     "var with a large mean": (lambda x: mg.var(x, 0) * 1024.0, 1000 + 2 * rows(N, 2)),

@@ -73,9 +73,18 @@ def test_arrays_in_arrays_out_and_nothing_recorded(row, c, monkeypatch):
     def no_node(*_):
         raise AssertionError("recorded")
 
-    monkeypatch.setattr(importlib.import_module("minigraph.primitive"), "Node", no_node)
+    monkeypatch.setattr(importlib.import_module("minigraph.primitive"), "new_node", no_node)
     for y in tree.leaves(row.op(*c.draw(), **c.kwargs)):
         assert isinstance(y, (np.ndarray, np.generic))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@over("cases")
+def test_arrays_tensors_and_leaves_give_the_same_dtypes(row, c, dtype):
+    args = converted(c.draw(), lambda a: a.astype(dtype))
+    inputs = args, converted(args, mg.Tensor), tensors(args)
+    arrays, constants, recorded = ([y.dtype for y in tree.leaves(row.op(*x, **c.kwargs))] for x in inputs)
+    assert arrays == constants == recorded
 
 
 @over("cases")
