@@ -9,7 +9,7 @@ import numpy as np
 
 from ..tensor import Tensor, value
 from .conv import check_channels, conv2d
-from .elementwise import as_array
+from .elementwise import as_array, beside
 from .padding import pad
 from .shape import expand_dims, reshape, squeeze
 from .window import padding_pairs, pair
@@ -31,7 +31,7 @@ def conv1d(
     """
     x, w = _checked("conv1d", x, w, "(N, L, C)", "(k, channels in, channels out)")
     if b is not None:
-        b = as_array(b)
+        b = beside(b, x)
     _groups("conv1d", groups)
     check_channels("conv1d", x, w, "(k, channels in, channels out)", groups, *([] if b is None else [b]))
     steps, dilations = pair("conv1d", "stride", (1, stride)), pair("conv1d", "dilation", (1, dilation))
@@ -90,7 +90,7 @@ def conv3d(
         term = conv2d(maps, w[i], stride=steps, padding=plane, dilation=dilations, groups=groups)
         y = term if y is None else y + term
     y = reshape(y, (len(x), count, *y.shape[1:]))
-    return y if b is None else y + as_array(b)
+    return y if b is None else y + beside(b, y)
 
 
 def _parts(name: str, what: str, given: Any) -> tuple[Any, Any]:

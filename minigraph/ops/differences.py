@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import ArrayLike, Tensor, value
-from .elementwise import as_array, beside
+from .elementwise import alike, as_array, beside
 from .joining import concatenate, joined
 from .numpy_api import implements
 from .reduce import sum
@@ -74,7 +74,8 @@ def gradient(f: ArrayLike, *varargs: ArrayLike, axis: Axis = None, edge_order: i
         spacings *= len(axes)
     if len(spacings) != len(axes):
         raise TypeError(f"gradient: expected one distance or {len(axes)}, for each axis one, got {len(spacings)}")
-    results = tuple(_derivative(x, k, beside(joined(h), x), edge_order) for k, h in zip(axes, spacings, strict=True))
+    x, *spacings = alike(x, *map(joined, spacings))
+    results = tuple(_derivative(x, k, h, edge_order) for k, h in zip(axes, spacings, strict=True))
     return results[0] if len(results) == 1 else results
 
 
@@ -110,6 +111,7 @@ def trapezoid(y: ArrayLike, x: ArrayLike | None = None, dx: ArrayLike = 1.0, axi
     width: Any = dx
     if x is not None:
         places = beside(joined(x), v)
+        v = beside(v, places)
         width = diff(places, axis=axis if places.ndim > 1 else 0)
         width = reshape(width, (-1, *[1] * (v.ndim - axis - 1))) if width.ndim == 1 else width
     front = (slice(None),) * axis

@@ -34,9 +34,9 @@ def as_array(x: Any) -> Any:
 
 
 def beside(v: Any, x: Any) -> Any:
-    """v as an array; in the dtype of a floating x where v decides none: numbers, lists, ints, no axes beside axes."""
-    decides = isinstance(v, (np.ndarray, Tensor)) and v.dtype.kind not in "iu" and (v.ndim or not x.ndim)
-    return as_array(v) if decides or x.dtype.kind != "f" else astype(v, x.dtype)
+    """v as an array; in the dtype of a floating x where v decides none, see `alike`. An array of bools stays one."""
+    bools = getattr(v, "dtype", None) == np.bool_
+    return as_array(v) if bools else alike(v, x)[0]
 
 
 def recycled(ufunc: np.ufunc, a: Any, b: Any) -> Any:
@@ -322,3 +322,24 @@ if hasattr(np, "astype"):  # since NumPy 2.1
 @astype.vjp
 def _(g, _y, _x, dtype):
     return g  # the engine casts
+
+
+def alike(*values: Any) -> list[Any]:
+    """The values as arrays. Those that decide no dtype take the widest one that the others decide.
+
+    Which ones decide is said in `docs/how-it-works.md`. A composition needs this where NumPy's operators would widen.
+    """
+    deciding = [v for v in values if isinstance(v, (np.ndarray, Tensor)) and v.dtype.kind not in "iub"]
+    if any(v.ndim for v in deciding):
+        deciding = [v for v in deciding if v.ndim or v.itemsize < 8]
+    dtypes = [v.dtype for v in deciding if v.dtype.kind == "f"]
+    if not dtypes:
+        return [as_array(v) for v in values]
+    widest = max(dtypes, key=lambda dtype: dtype.itemsize)
+    return [as_array(v) if any(v is d for d in deciding) else astype(v, widest) for v in values]
+
+
+def floats(x: Any) -> Any:
+    """x as an array or Tensor of floats. Ints and bools become float64, as in NumPy's functions."""
+    x = as_array(x)
+    return x if x.dtype.kind == "f" else astype(x, np.float64)

@@ -11,7 +11,7 @@ from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .decompositions import matrix, matrix_norm, svd, svd_flops, svdvals
-from .elementwise import as_array, where
+from .elementwise import alike, where
 from .indexing import tril
 from .inverses import inv
 from .linalg import matmul, swap
@@ -89,7 +89,7 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Tensor, Tensor, i
 
     Raises LinAlgError for an a that is no matrix, or a b that does not have its rows.
     """
-    a, b = as_array(a), as_array(b)
+    a, b = alike(a, b)
     if a.ndim != 2 or b.ndim not in (1, 2) or b.shape[0] != a.shape[0]:
         raise LinAlgError(f"lstsq: a should be (m, n) and b (m,) or (m, k), got {a.shape} and {b.shape}")
     if rcond is not None and not 0 < rcond < 1:

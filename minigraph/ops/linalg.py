@@ -11,19 +11,11 @@ from ..fit import sum_to
 from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
-from .elementwise import arrays, as_array
+from .elementwise import arrays
 from .numpy_api import implements
 from .shape import expand_dims, reshape, transpose
 
 __all__ = ["einsum", "matmul"]
-
-
-def operands(a: Any, b: Any) -> tuple[Any, Any]:
-    """a and b as arrays. A list of numbers decides no dtype: it takes that of the other one, if that is floating."""
-    dtypes = [x.dtype for x in (a, b) if hasattr(x, "dtype")]
-    if len(dtypes) == 1 and dtypes[0].kind == "f":
-        a, b = (x if hasattr(x, "dtype") else np.asarray(x, dtypes[0]) for x in (a, b))
-    return as_array(a), as_array(b)
 
 
 def swap(x: Any) -> Any:

@@ -13,7 +13,7 @@ from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from ..watch import derived
 from .activations import softplus
-from .elementwise import as_array, astype, beside, clip, where
+from .elementwise import alike, as_array, astype, clip, floats, where
 from .exponential import exp
 from .reduce import mean, sum
 from .shape import Axis, axes_of
@@ -26,7 +26,7 @@ Reduction = Literal["mean", "sum", "none"]
 @primitive
 def softmax(x: ArrayLike, axis: Axis = -1):
     """e ** x divided by its sum over `axis`, without overflow."""
-    x = np.asarray(x)
+    x = np.asarray(floats(x))
     wide, axes = widened(x), axes_of(axis, x.ndim)
     y = np.exp(wide - np.max(wide, axes, keepdims=True))
     y /= np.sum(y, axes, keepdims=True)
@@ -43,7 +43,7 @@ def _(g, y, _x, axis=-1):
 @primitive
 def log_softmax(x: ArrayLike, axis: Axis = -1):
     """The logarithm of softmax, without overflow: x minus its `logsumexp` over `axis`."""
-    x = np.asarray(x)
+    x = np.asarray(floats(x))
     wide, axes = widened(x), axes_of(axis, x.ndim)
     y = wide - np.max(wide, axes, keepdims=True)
     y -= np.log(np.sum(np.exp(y), axes, keepdims=True))
@@ -83,7 +83,7 @@ def cross_entropy(
         TypeError: weight requires a gradient.
     """
     _check_reduction("cross_entropy", reduction)
-    x = as_array(logits)
+    x = floats(logits)
     shape, given = x.shape, np.asarray(value(labels))
     if not shape or 0 in shape:
         raise ValueError(f"cross_entropy: logits should be (..., K) with at least one example, got shape {shape}")
@@ -249,7 +249,7 @@ def mse(prediction: ArrayLike, target: ArrayLike) -> Tensor:
 
 def _pair(name: str, first: str, a: Any, second: str, b: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
     """Both as arrays, float16 in float32, and what brings a result back. Raises ValueError for different shapes."""
-    a, b = beside(a, as_array(b)), beside(b, as_array(a))
+    a, b = alike(a, b)
     if a.shape != b.shape:
         raise ValueError(f"{name}: {first} has shape {a.shape}, {second} {b.shape}; they should be the same")
     half = {"e"} == {x.dtype.char for x in (a, b) if x.dtype.kind == "f"}

@@ -13,7 +13,7 @@ from ..kernels import norm as kernel
 from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import Tensor, value
-from .elementwise import as_array, astype
+from .elementwise import add, as_array, astype, beside, multiply
 from .exponential import sqrt
 from .reduce import mean as mean_of
 from .reduce import sum as sum_of
@@ -38,7 +38,7 @@ def batch_norm(
 
     y = scale (x - m) / sqrt(v + eps) + bias. In training, m and v are the mean and variance of the batch. Otherwise
     they are the running `mean` and `var`. y has the dtype of x. The running statistics keep their dtype; integers
-    get the dtype of x.
+    and lists get the dtype of x.
 
     Args:
         scale, bias: (C,), or None for 1 and 0.
@@ -56,7 +56,8 @@ def batch_norm(
     if mean is None or var is None:
         raise ValueError("batch_norm: the running mean and var should be arrays (C,), got None")
     channels = _channels("batch_norm", x, (("scale", scale), ("bias", bias), ("mean", mean), ("var", var)))
-    mean, var = (v if v.dtype.kind == "f" else astype(v, x.dtype) for v in (as_array(mean), as_array(var)))
+    mean, var = beside(mean, x), beside(var, x)
+    scale, bias = (v if v is None else beside(v, x) for v in (scale, bias))
     if not train:
         return _batch_norm_eval(x, scale, bias, mean, var, eps=eps), mean, var
     if any(type(v) is Tensor and v.requires_grad for v in (mean, var)):
@@ -187,8 +188,8 @@ def rms_norm(x: Any, scale: Any = None, *, eps: float = 1e-5) -> Tensor:
 
 
 def _affine(h: Any, scale: Any, bias: Any) -> Any:
-    h = h if scale is None else h * scale
-    return h if bias is None else h + bias
+    h = h if scale is None else multiply(h, scale)  # no operators: NumPy's would widen for a list or ints
+    return h if bias is None else add(h, bias)
 
 
 def _channels(name: str, x: Any, vectors: tuple[tuple[str, Any], ...]) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
-from .elementwise import as_array, multiply
+from .elementwise import alike, as_array, multiply
 from .inverses import inv
-from .linalg import einsum, matmul, operands
+from .linalg import einsum, matmul
 from .numpy_api import implements
 from .shape import axes_of, reshape, transpose
 
@@ -28,7 +28,7 @@ def dot(a: Any, b: Any) -> Tensor:
     With an array of no axes it is the product of numbers. Up to two axes of b it is `matmul`. Raises ValueError where
     the two lengths differ.
     """
-    a, b = operands(a, b)
+    a, b = alike(a, b)
     if not a.ndim or not b.ndim:
         return multiply(a, b)
     return matmul(a, b) if b.ndim <= 2 else tensordot(a, b, (-1, -2))
@@ -44,7 +44,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
     Raises:
         ValueError: the axes are not as many of both, or their lengths differ.
     """
-    a, b = operands(a, b)
+    a, b = alike(a, b)
     if np.ndim(axes) == 0 and not isinstance(axes, (tuple, list)):
         if not 0 <= axes <= min(a.ndim, b.ndim):
             raise ValueError(f"tensordot: {axes} axes, but a has the shape {a.shape} and b {b.shape}")
@@ -67,28 +67,28 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
 @implements(np.inner)
 def inner(a: Any, b: Any) -> Tensor:
     """The sum over the last axis of both; of numbers their product. Raises ValueError where the lengths differ."""
-    a, b = operands(a, b)
+    a, b = alike(a, b)
     return tensordot(a, b, (-1, -1)) if a.ndim and b.ndim else multiply(a, b)
 
 
 @implements(np.outer, np.linalg.outer)
 def outer(a: Any, b: Any) -> Tensor:
     """All products of an entry of a and an entry of b, both flattened: (a.size, b.size)."""
-    a, b = operands(a, b)
+    a, b = alike(a, b)
     return multiply(reshape(a, (-1, 1)), reshape(b, (1, -1)))
 
 
 @implements(np.vdot)
 def vdot(a: Any, b: Any) -> Tensor:
     """The sum of the products of all entries, both flattened. Raises ValueError where the sizes differ."""
-    a, b = operands(a, b)
+    a, b = alike(a, b)
     return matmul(reshape(a, -1), reshape(b, -1))
 
 
 @implements(np.vecdot, np.linalg.vecdot)
 def vecdot(a: Any, b: Any, axis: int = -1) -> Tensor:
     """The sum of a * b over `axis`, of each; the other axes broadcast. Raises ValueError where the lengths differ."""
-    a, b = (_moved(x, axis, -1) for x in operands(a, b))
+    a, b = (_moved(x, axis, -1) for x in alike(a, b))
     if a.shape[-1] != b.shape[-1]:
         raise ValueError(f"vecdot: along the axis {axis}, a has {a.shape[-1]} entries, b has {b.shape[-1]}")
     return einsum("...i,...i->...", a, b)
@@ -108,7 +108,7 @@ if hasattr(np, "matvec"):  # of NumPy 2.2
 @implements(np.kron)
 def kron(a: Any, b: Any) -> Tensor:
     """The Kronecker product, of the blocks a[i, j] * b; for any number of axes, the shorter shape with 1 in front."""
-    a, b = operands(a, b)
+    a, b = alike(a, b)
     n = max(a.ndim, b.ndim)
     shapes = [(*(1,) * (n - x.ndim), *x.shape) for x in (a, b)]
     apart = [n for length in shapes[0] for n in (length, 1)]  # a0 1 a1 1 ...
@@ -136,7 +136,7 @@ def cross(
     """
     if axis is not None:
         axisa = axisb = axisc = axis
-    a, b = operands(a, b)
+    a, b = alike(a, b)
     a, b = _moved(a, axisa, -1), _moved(b, axisb, -1)
     n, m = a.shape[-1], b.shape[-1]
     if not {n, m} <= {2, 3}:

@@ -18,7 +18,7 @@ from ..kernels.precision import total, widened
 from ..primitive import primitive
 from ..tensor import ArrayLike, Tensor, value
 from .elementwise import abs as absolute
-from .elementwise import as_array, astype, beside, gate, maximum, minimum
+from .elementwise import as_array, astype, beside, floats, gate, maximum, minimum
 from .elementwise import where as choose
 from .exponential import exp
 from .indexing import diagonal
@@ -210,12 +210,13 @@ def _trace_of_matrices(x: ArrayLike, /, *, offset: int = 0, dtype: DTypeLike | N
 @primitive
 def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False):
     """log(sum(e ** x)), without overflow. Where every entry is -inf the result is -inf, with derivative 0."""
-    wide, dtype, axes = widened(np.asarray(x)), np.asarray(x).dtype, axes_of(axis, np.ndim(x))
+    x = np.asarray(floats(x))
+    wide, axes = widened(x), axes_of(axis, x.ndim)
     top = np.max(wide, axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(wide.dtype)
     with np.errstate(divide="ignore"):
         y = np.log(np.sum(np.exp(wide - top), axes, keepdims=True)) + top
-    return (y if keepdims else np.squeeze(y, axes)).astype(dtype, copy=False)
+    return (y if keepdims else np.squeeze(y, axes)).astype(x.dtype, copy=False)
 
 
 @logsumexp.vjp
@@ -245,13 +246,13 @@ def norm(x: Any, ord: float | None = None, axis: Axis = None, keepdims: bool = F
         raise ValueError("norm: expected ord None or a number, got a Tensor, by which norm is not differentiated")
     if ord is not None and not isinstance(ord, (int, float, np.integer, np.floating)):
         raise ValueError(f"norm: expected ord None or a number, got {ord!r}; matrix_norm has those of matrices")
+    x = floats(x)
     if ord in (None, 2):
         return _norm(x, axis, keepdims)
     if ord == 1:
         return sum(absolute(x), axis, keepdims)
     if np.isinf(ord):
         return (max if ord > 0 else min)(absolute(x), axis, keepdims)
-    x = as_array(x)
     if ord == 0:
         return sum((value(x) != 0) + x * 0, axis, keepdims)
     total = sum(absolute(x) ** ord, axis, keepdims)

@@ -14,10 +14,9 @@ from ..kernels.precision import widened
 from ..primitive import primitive
 from ..tensor import Tensor, value
 from .conv import conv2d
-from .elementwise import as_array, clip, where
+from .elementwise import alike, as_array, clip, where
 from .indexing import take
 from .joining import concatenate, roll
-from .linalg import operands
 from .numpy_api import implements
 from .padding import pad
 from .rounding import remainder
@@ -188,14 +187,14 @@ def correlate(a: Any, v: Any, mode: Mode = "valid") -> Tensor:
 @implements(np.convolve)
 def convolve(a: Any, v: Any, mode: Mode = "full") -> Tensor:
     """The convolution of two sequences, y_k = sum over i of a_(k - i) v_i; arguments and errors as of `correlate`."""
-    a, v = operands(a, v)
+    a, v = alike(a, v)
     if v.size > a.size:
         a, v = v, a
     return _correlate("convolve", a, flip(v), mode)
 
 
 def _correlate(name: str, a: Any, v: Any, mode: Any) -> Any:
-    a, v = operands(a, v)
+    a, v = alike(a, v)
     if a.ndim != 1 or v.ndim != 1 or not a.size or not v.size:
         raise ValueError(f"{name}: expected two sequences (n,) of at least one entry, got {a.shape} and {v.shape}")
     if mode not in ("valid", "same", "full"):
@@ -226,7 +225,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     last point of the piece before it, and beyond the points it is 0. Raises ValueError for points that are not (n,) or
     do not rise, and a period of 0.
     """
-    x, xp, fp = as_array(x), as_array(xp), as_array(fp)
+    x, xp, fp = alike(x, xp, fp)
     if period is not None:
         left, right, (x, xp, fp) = None, None, _unrolled(x, xp, fp, period)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..tensor import ArrayLike, Tensor, value
-from .elementwise import as_array, astype, beside, gate, where
+from .elementwise import alike, as_array, astype, gate, where
 from .exponential import sqrt
 from .indexing import diagonal, take
 from .joining import concatenate, joined
@@ -35,11 +35,11 @@ def average(
 
     With `returned` the result is (average, sum of the weights). Raises ZeroDivisionError where the weights sum to 0.
     """
-    x = as_array(a)
     if weights is None:
-        y = mean(x, axis, keepdims)
+        x, y = as_array(a), mean(a, axis, keepdims)
         return (y, np.full(y.shape, count(x.shape, axis), y.dtype)) if returned else y
-    w, axes = beside(joined(weights), x), axes_of(axis, x.ndim)
+    x, w = alike(a, joined(weights))
+    axes = axes_of(axis, x.ndim)
     if w.shape != x.shape:
         if axis is None or w.shape != tuple(x.shape[k] for k in axes):
             raise ValueError(f"average: expected weights in the shape of a {x.shape} or of axis {axis}, got {w.shape}")
@@ -139,14 +139,15 @@ def cov(
         return astype(cov(astype(x, np.float32), None, True, bias, ddof, fweights, aweights), np.float16)
     ddof = int(not bias) if ddof is None else ddof
     w: Any = None
-    for name, given in (("fweights", fweights), ("aweights", aweights)):
-        if given is not None:
-            given = beside(joined(given), x)
-            if given.shape != x.shape[1:] or (value(given) < 0).any():
-                raise ValueError(f"cov: expected {name} of at least 0 in the shape {x.shape[1:]}, got {given}")
-            if name == "fweights" and given.dtype.kind not in "iu" and (value(given) != np.round(value(given))).any():
-                raise TypeError("cov: expected whole numbers as fweights")
-            w = given if w is None else w * given
+    weights = {k: joined(v) for k, v in (("fweights", fweights), ("aweights", aweights)) if v is not None}
+    x, *arrays = alike(x, *weights.values())
+    weights = dict(zip(weights, arrays, strict=True))
+    for name, v in weights.items():
+        if v.shape != x.shape[1:] or (value(v) < 0).any():
+            raise ValueError(f"cov: expected {name} of at least 0 in the shape {x.shape[1:]}, got {v}")
+        if name == "fweights" and v.dtype.kind not in "iu" and (value(v) != np.round(value(v))).any():
+            raise TypeError("cov: expected whole numbers as fweights")
+        w = v if w is None else w * v
     if w is None:
         size: Any = x.shape[1] - ddof
         centred = x - mean(x, 1, keepdims=True)
@@ -156,7 +157,7 @@ def cov(
         centred = x - sum(x * w, 1, keepdims=True) / size
         right = centred * w
         if ddof:
-            size = size - (ddof if aweights is None else ddof * sum(w * aweights) / size)
+            size = size - (ddof if aweights is None else ddof * sum(w * weights["aweights"]) / size)
     if value(size) <= 0:
         raise ValueError(f"cov: needs more observations than ddof {ddof}, got {x.shape[1]}")
     return squeeze(centred @ transpose(right) / size)

@@ -1162,7 +1162,7 @@ RUNNING = np.array([0.3, -0.2]), np.array([1.5, 0.7])
 
 
 def batch_norm_y(x, scale, bias, **kwargs):
-    mean, var = (a.astype(x.dtype) for a in RUNNING)
+    mean, var = (a.astype(getattr(x, "dtype", float)) for a in RUNNING)
     return mg.batch_norm(x, scale, bias, mean, var, **kwargs)[0]
 
 

@@ -12,7 +12,7 @@ import pytest
 import minigraph as mg
 from minigraph import ops, tree
 
-from .table import ROWS, converted, pulled, tensors
+from .table import ROWS, converted, is_floating, pulled, tensors
 
 
 def over(*attributes):
@@ -85,6 +85,51 @@ def test_arrays_tensors_and_leaves_give_the_same_dtypes(row, c, dtype):
     inputs = args, converted(args, mg.Tensor), tensors(args)
     arrays, constants, recorded = ([y.dtype for y in tree.leaves(row.op(*x, **c.kwargs))] for x in inputs)
     assert arrays == constants == recorded
+
+
+INNER = {"avg_pool_adjoint", "batch_norm_eval", "conv2d_input_grad", "conv2d_weight_grad"}  # of arrays of one dtype
+
+
+@pytest.mark.parametrize("kind", ["ints", "lists"])
+@over("cases")
+def test_neither_ints_nor_lists_decide_the_dtype_beside_floats(row, c, kind):
+    args = converted(c.draw(), lambda a: a.astype(np.float32))
+    floating = [i for i, a in enumerate(args) if is_floating(a)]
+    if row.name == "full_like" or row.name in INNER:  # the first argument of full_like alone decides
+        floating = []
+    for i in floating if len(floating) > 1 else []:
+        plain = np.rint(np.abs(args[i])).astype(np.int64) if kind == "ints" else args[i].tolist()
+
+        def call(convert, i=i, plain=plain):
+            inputs = [plain if k == i else convert(a) if k in floating else a for k, a in enumerate(args)]
+            return [y.dtype for y in tree.leaves(row.op(*inputs, **c.kwargs))]
+
+        try:
+            expected = call(lambda a: mg.Tensor(a, requires_grad=True))
+        except RuntimeWarning:  # these ints are out of its domain
+            continue
+        except (TypeError, ValueError) as error:  # some take no ints
+            assert str(error).startswith(row.name)
+            continue
+        assert call(lambda a: a) == call(mg.Tensor) == expected
+
+
+@over("cases")
+def test_ints_give_the_numbers_that_floats_do(row, c):
+    if row.name == "pad" or row.name in INNER:  # pad rounds its means, as NumPy's does
+        return
+    args = converted(c.draw(), lambda a: np.rint(np.abs(a)).clip(0, 3))
+    try:
+        expected = tree.leaves(row.op(*args, **c.kwargs))
+    except (ValueError, ArithmeticError, RuntimeWarning):  # they are out of its domain
+        return
+    try:
+        got = tree.leaves(row.op(*converted(args, lambda a: a.astype(np.int64)), **c.kwargs))
+    except (TypeError, ValueError) as error:
+        assert str(error).startswith(row.name)
+        return
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12)
 
 
 @over("cases")
