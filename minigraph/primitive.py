@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -515,16 +515,20 @@ def _is_floating(x: Any) -> bool:
     return isinstance(x, float) or (tree.is_array(x) and x.dtype.kind == "f")
 
 
-def _narrow(y: Any, inputs: list[Any]) -> Any:
-    """y in the width of its widest floating input, if it is wider: NumPy widens for numbers and counts too.
+def deciding(inputs: Iterable[Any]) -> list[Any]:
+    """The inputs that decide the dtype of a result: the widest of them has it.
 
-    Arrays decide. Where one has axes, a float64 without axes does not: it is what a number becomes by itself. Python's
-    and NumPy's scalars, ints and bools never decide. `docs/how-it-works.md` has the rule as a table.
+    These are floating arrays and Tensors. Where one has axes, a float64 without axes does not decide: it is what a
+    number becomes by itself. Python's and NumPy's scalars, lists, ints and bools never decide. `docs/how-it-works.md`
+    has the rule as a table.
     """
-    arrays = [v for v in inputs if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
-    if any(v.ndim for v in arrays):
-        arrays = [v for v in arrays if v.ndim or v.itemsize < 8]
-    width = max((v.itemsize for v in arrays), default=8)
+    found = [v for v in inputs if isinstance(v, (np.ndarray, Tensor)) and v.dtype.kind == "f"]
+    return [v for v in found if v.ndim or v.itemsize < 8] if any(v.ndim for v in found) else found
+
+
+def _narrow(y: Any, inputs: list[Any]) -> Any:
+    """y in the width that the inputs decide, if it is wider: NumPy widens for numbers and counts too."""
+    width = max((v.itemsize for v in deciding(inputs)), default=8)
     return y if width >= y.itemsize else y.astype(f"f{width}")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernels import special
 from ..kernels.memory import SMALL, empty
-from ..primitive import identity, primitive
+from ..primitive import deciding, identity, primitive
 from ..tensor import ArrayLike, Tensor, refuse_foreign, value
 from .numpy_api import implements
 
@@ -325,18 +325,19 @@ def _(g, _y, _x, dtype):
 
 
 def alike(*values: Any) -> list[Any]:
-    """The values as arrays. Those that decide no dtype take the widest one that the others decide.
+    """The values as arrays or Tensors, and those that do not decide a dtype in the one that the others decide.
 
-    Which ones decide is said in `docs/how-it-works.md`. A composition needs this where NumPy's operators would widen.
+    Compositions call it where NumPy's operators would widen. A complex array stays: its operation refuses it.
     """
-    deciding = [v for v in values if isinstance(v, (np.ndarray, Tensor)) and v.dtype.kind not in "iub"]
-    if any(v.ndim for v in deciding):
-        deciding = [v for v in deciding if v.ndim or v.itemsize < 8]
-    dtypes = [v.dtype for v in deciding if v.dtype.kind == "f"]
-    if not dtypes:
-        return [as_array(v) for v in values]
-    widest = max(dtypes, key=lambda dtype: dtype.itemsize)
-    return [as_array(v) if any(v is d for d in deciding) else astype(v, widest) for v in values]
+    decide = deciding(values)
+    if not decide:
+        return [*map(as_array, values)]
+    widest = max((v.dtype for v in decide), key=lambda dtype: dtype.itemsize)
+
+    def stays(v: Any) -> bool:
+        return any(v is d for d in decide) or getattr(v, "dtype", widest).kind == "c"
+
+    return [as_array(v) if stays(v) else astype(v, widest) for v in values]
 
 
 def floats(x: Any) -> Any:

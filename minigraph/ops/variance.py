@@ -43,7 +43,7 @@ def var(
         return _var(t, axis, ddof, keepdims)
     mask = np.ones(t.shape, bool) if mask is None else mask
     wide = widened(t)
-    middle = divided("mean", gate(wide, mask), mask, axis, True) if mean is None else beside(joined(mean), wide)
+    middle = mean_of(wide, axis, True, where=mask) if mean is None else beside(joined(mean), wide)
     centred = gate(wide - middle, mask)
     y = divided("var", centred * centred, mask, axis, keepdims, ddof)
     return astype(y, np.float16) if t.dtype.char == "e" else y
